@@ -49,7 +49,10 @@ def shuffled() -> g.Graph:
     y = d.add(g.Shuffle, y, groups=3)
     y = d.conv(y, 30, 3, groups=30, padding=(1, 1, 1, 1))
     y = d.conv(y, 24, groups=3)
-    d.add(g.Add, x, y, activation=Activation.RELU)
+    y = d.add(g.Add, x, y, activation=Activation.RELU)
+    # More channels than a table has: those of every group by structure stores.
+    for channels, groups in ((120, 3), (88, 2), (100, 4), (85, 5)):
+        d.conv(d.add(g.Shuffle, d.conv(y, channels), groups=groups), 6)
     return d.done(name="shuffled")
 
 

@@ -227,7 +227,8 @@ ARM = (
 @pytest.mark.parametrize(
     ("machine", "emulator", "cpu", "precision"),
     [(*core, precision) for core in ARM for precision in ("fp32", "int8")]
-    + [("cortex-a76", "qemu-aarch64", "max", "fp16")],
+    + [("cortex-a76", "qemu-aarch64", "max", "fp16")]
+    + [("cortex-a710", "qemu-aarch64", "max", "int8")],
 )
 def test_programs_for_arm_under_emulation(machine, emulator, cpu, precision, drawing, tmp_path):
     source = written(units(drawing), machine, precision)

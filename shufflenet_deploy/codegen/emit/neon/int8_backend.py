@@ -8,15 +8,19 @@ from shufflenet_deploy.codegen.emit.neon import (
     int8_data_movement,
     int8_dwconv,
     int8_dwconv3x3,
+    int8_dwconv3x3_rows,
     int8_dwconv5x5,
     int8_packing,
     int8_pooling,
 )
-from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import packed_bytes
+from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import packed_bytes, stored_bytes
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import padded_channels
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec, Tiling
+
+#: Maps of an odd width up to this are one row to matrix products.
+_WHOLE_MAP_BYTES = 24 << 10
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
@@ -68,10 +72,14 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     views = [source] if shuffled else [source, target] + ([r] if r else [])
     together = 1
     if pointwise and all(view.flat for view in views):
-        together = chunk_rows(height, max(view.row_stride for view in views))
+        row_bytes = max(view.row_stride for view in views)
+        together = chunk_rows(height, row_bytes)
+        odd = unit.cpu.matrix_product and not shuffled and width * together % 2
+        if odd and height * row_bytes <= _WHOLE_MAP_BYTES:
+            together = height  # One pixel without a second, not one in every row.
     y_pixel, y_row = target.pixel_stride, target.row_stride
     if shuffled:
-        y_pixel = padded_channels(target.channels)
+        y_pixel = padded_channels(target.channels + _room(op, unit))
         y_row = width * y_pixel
     spec = NeonConvSpec(
         rows=rows,
@@ -109,6 +117,12 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         unit.call_parallel(name, op, x, w, b, *others, *outputs, work_items=work_items, work=work)
         return
     _convolution_then_shuffle(op, unit, spec, tiling, together, (x, w, b))
+
+
+def _room(op: ir.Int8Convolution, unit: Int8Unit) -> int:
+    """Bytes after a pixel in scratch that stores of the last group may overwrite."""
+    outputs = len(op.weight) // op.groups
+    return stored_bytes(outputs) - outputs if unit.cpu.matrix_product else 0
 
 
 def _convolution_then_shuffle(
@@ -174,10 +188,14 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         overwrite_slack=target.overwrite_slack,
     )
     weight = op.weight.reshape(target.channels, 9)
-    packed = int8_dwconv3x3.pack_weights(
-        weight, op.bias, op.epilogue.multiplier, dot_product=unit.cpu.dot_product
-    )
-    name = int8_dwconv3x3.emit_kernel(task, unit)
+    if unit.cpu.dot_product and task.stride == 1 and task.height > 1:
+        packed = int8_dwconv3x3_rows.pack_weights(weight, op.bias, op.epilogue.multiplier)
+        name = int8_dwconv3x3_rows.emit_kernel(task, unit)
+    else:
+        packed = int8_dwconv3x3.pack_weights(
+            weight, op.bias, op.epilogue.multiplier, dot_product=unit.cpu.dot_product
+        )
+        name = int8_dwconv3x3.emit_kernel(task, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
     work = 40 * target.channels * target.height * target.width
     unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)

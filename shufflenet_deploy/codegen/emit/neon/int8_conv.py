@@ -7,13 +7,15 @@ weights fit L1, else the next row.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS, run_lengths
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
 from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import (
     emit_matrix_microkernel,
     emit_packing,
+    stored_bytes,
 )
 from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkernel, signature
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
@@ -66,7 +68,7 @@ def work_items(spec: NeonConvSpec, tiling: Tiling) -> int:
 
 def _blocks_are_independent(spec: NeonConvSpec, tiling: Tiling) -> bool:
     """True if blocks are the work items: one row, and no block writes into another's outputs."""
-    spills = _spilled(spec, tiling) > 0 and min(_signed_block_sizes(spec, tiling)) > 0
+    spills = sum(stored for _, stored in _blocks(spec, tiling)) > spec.outputs
     return spec.height == 1 and not (spills and spec.groups > 1)
 
 
@@ -105,9 +107,9 @@ def _groups(
                 code(f"{emit_packing(spec, unit)}({inputs}, t);")
             inputs = "t"
         first = done = 0
-        for signed, times in run_lengths(_signed_block_sizes(spec, tiling)):
-            exact, size = signed < 0, abs(signed)
-            name = _channel_block(spec, unit, tiling, size, rows=rows, exact=exact)
+        for block, run in groupby(_blocks(spec, tiling)):
+            size, times = block[0], len(list(run))
+            name = _channel_block(spec, unit, tiling, block, rows=rows)
             k = " + k * " if times > 1 else ""
             at = [
                 inputs,
@@ -133,28 +135,32 @@ def _groups(
             done += times
 
 
-def _spilled(spec: NeonConvSpec, tiling: Tiling) -> int:
-    """Channels after a group's outputs that its accumulators have as well."""
-    return tiling.product.outputs * spec.accumulators(tiling.product) - spec.outputs
+def _blocks(spec: NeonConvSpec, tiling: Tiling) -> list[tuple[int, int]]:
+    """Each block's accumulators and the channels that it stores: of the last maybe more than exist.
 
-
-def _signed_block_sizes(spec: NeonConvSpec, tiling: Tiling) -> tuple[int, ...]:
-    """Block sizes; the last is negative if nothing after its outputs may be overwritten."""
-    spilled = _spilled(spec, tiling)
+    Matrix products store the last channels in as few instructions as they can, others all of their
+    accumulators; nothing more than there is where that may not be overwritten.
+    """
+    product, sizes = tiling.product, tiling.cut.outputs
+    blocks = [(size, product.outputs * size) for size in sizes]
+    channels = spec.outputs - product.outputs * sum(sizes[:-1])
+    matrix = product is Product.MATRIX
+    stored = stored_bytes(channels) if matrix else product.outputs * sizes[-1]
     beside = spec.groups > 1 and spec.epilogue.residual is not None
-    if spilled and (spec.overwrite_slack < spilled or beside):
-        return (*tiling.cut.outputs[:-1], -tiling.cut.outputs[-1])
-    return tiling.cut.outputs
+    # Threads share the blocks of what is one row, unless it is a part of a row's work.
+    shared = matrix and spec.groups > 1 and spec.height == 1 and spec.y_row > 0
+    if spec.overwrite_slack < stored - channels or beside or shared:
+        stored = channels
+    return [*blocks[:-1], (sizes[-1], stored)]
 
 
 def _channel_block(
     spec: NeonConvSpec,
     unit: TranslationUnit,
     tiling: Tiling,
-    accumulators: int,
+    block: tuple[int, int],
     *,
     rows: bool,
-    exact: bool,
 ) -> str:
     """One block of output channels over all pixels of a row, or of so many rows."""
     code = CWriter(depth=1)
@@ -165,9 +171,9 @@ def _channel_block(
             code(f"int8_t *y = y0 + i * {spec.y_row};")
             if residual:
                 code(f"const int8_t *r = r0 + i * {spec.r_row};")
-            _pixel_loop(code, spec, unit, tiling, accumulators, exact=exact)
+            _pixel_loop(code, spec, unit, tiling, block)
     else:
-        _pixel_loop(code, spec, unit, tiling, accumulators, exact=exact)
+        _pixel_loop(code, spec, unit, tiling, block)
     declared = signature("LOOP", spec, ", int rows" if rows else "")
     if rows:
         declared = declared.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
@@ -179,18 +185,14 @@ def _pixel_loop(
     spec: NeonConvSpec,
     unit: TranslationUnit,
     tiling: Tiling,
-    accumulators: int,
-    *,
-    exact: bool,
+    block: tuple[int, int],
 ) -> None:
     residual = spec.epilogue.residual is not None
     for at, (size, times) in enumerate(tiling.cut.pixels):
         if tiling.product is Product.MATRIX:
-            name = emit_matrix_microkernel(
-                spec, unit, accumulators, size, exact=exact, packed=tiling.packed
-            )
+            name = emit_matrix_microkernel(spec, unit, block, size, packed=tiling.packed)
         else:
-            name = emit_microkernel(spec, unit, accumulators, size, exact=exact)
+            name = emit_microkernel(spec, unit, block, size)
         r = "r, " if residual else ""
         x_step = (
             16 * spec.steps(tiling.product) * ceil(size / 2)

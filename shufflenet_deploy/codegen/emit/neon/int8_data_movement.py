@@ -12,6 +12,8 @@ from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
 
 _REGISTERS_OF_A_TABLE = 4
+#: Groups whose channels one instruction stores by turns.
+_STRUCTURES = (2, 3, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class ShuffleSpec:
 
 
 def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
-    """Emit ``(x, y)``; whole vectors of channels are stored."""
+    """Emit ``(x, y)``; bytes up to the end of a pixel's last vector may be stored."""
     each = spec.channels // spec.groups
     source = [(o % spec.groups) * each + o // spec.groups for o in range(spec.channels)]
     vectors = ceil(spec.channels / 16)
@@ -111,6 +113,8 @@ def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
             for v in range(vectors):
                 code(f"vst1q_s8(to + {16 * v}, vqtbl{vectors}q_s8(p, t{v}));")
             code(f"x += {spec.x_pixel};")
+    elif spec.groups in _STRUCTURES:
+        _interleaved(code, spec, each)
     else:
         code("const int8_t *const first = x;")
         for v in range(vectors):
@@ -124,6 +128,17 @@ def _pixels(code: CWriter, spec: ShuffleSpec) -> AbstractContextManager[None]:
         f"    for (int8_t *to = y + i * {spec.y_row}, *end = to + {spec.width * spec.y_pixel}; "
         f"to != end; to += {spec.y_pixel})"
     )
+
+
+def _interleaved(code: CWriter, spec: ShuffleSpec, each: int) -> None:
+    """Sixteen channels of every group at a time, by structure stores; the last may overlap."""
+    kind = f"int8x16x{spec.groups}_t"
+    with _pixels(code, spec):
+        for start in dict.fromkeys([*range(0, each - 15, 16), each - 16]):
+            loads = [f"vld1q_s8(x + {group * each + start})" for group in range(spec.groups)]
+            code(f"const {kind} p{start} = {{{{{', '.join(loads)}}}}};")
+            code(f"vst{spec.groups}q_s8(to + {spec.groups * start}, p{start});")
+        code(f"x += {spec.x_pixel};")
 
 
 def _gathered(code: CWriter, spec: ShuffleSpec, source: list[int], v: int, each: int) -> None:

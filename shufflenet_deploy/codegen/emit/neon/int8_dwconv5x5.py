@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.neon.int8_lanes import CHANNELS, QUADS, dots, interleave
 from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.int8 import Multipliers
 
 SIDE = 5
-_CHANNELS = 8
-_QUADS = _CHANNELS // 4
 #: Vectors of weights of a block: the columns without their last tap, the last row, its last tap.
-_VECTORS = (SIDE + 2) * _QUADS
+_VECTORS = (SIDE + 2) * QUADS
 #: Of these, those that stay in registers; the others are loaded for every output.
 _RESIDENT = 10
-_BLOCK_BYTES = 16 * _VECTORS + 2 * 4 * _CHANNELS
+_BLOCK_BYTES = 16 * _VECTORS + 2 * 4 * CHANNELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +52,15 @@ def pack_weights(
 ) -> NDArray[np.int8]:
     """Pack ``weight (channels, 25)``, biases and multipliers in blocks of eight channels."""
     channels = len(weight)
-    blocks = ceil(channels / _CHANNELS)
-    taps = np.zeros((blocks * _CHANNELS, SIDE, SIDE), np.int8)  # (channel, row, column)
+    blocks = ceil(channels / CHANNELS)
+    taps = np.zeros((blocks * CHANNELS, SIDE, SIDE), np.int8)  # (channel, row, column)
     taps[:channels] = weight.reshape(channels, SIDE, SIDE)
-    ends = np.zeros((2, blocks * _CHANNELS), np.int32)
+    ends = np.zeros((2, blocks * CHANNELS), np.int32)
     ends[0, :channels], ends[1, :channels] = bias, multiplier
     packed = []
     for block in range(blocks):
-        own = slice(block * _CHANNELS, (block + 1) * _CHANNELS)
-        lanes = np.zeros((SIDE + 2, _CHANNELS, 4), np.int8)
+        own = slice(block * CHANNELS, (block + 1) * CHANNELS)
+        lanes = np.zeros((SIDE + 2, CHANNELS, 4), np.int8)
         lanes[:SIDE] = taps[own, :4].transpose(2, 0, 1)
         lanes[SIDE] = taps[own, 4, :4]
         # The last tap is among the four pixels of the next output.
@@ -72,17 +71,17 @@ def pack_weights(
 
 def emit_kernel(spec: Dwconv5x5Spec, unit: TranslationUnit) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows."""
-    blocks = ceil(spec.channels / _CHANNELS)
-    exact = spec.channels - (blocks - 1) * _CHANNELS
-    if spec.overwrite_slack >= _CHANNELS - exact:
-        exact = _CHANNELS
-    whole = blocks if exact == _CHANNELS else blocks - 1
+    blocks = ceil(spec.channels / CHANNELS)
+    exact = spec.channels - (blocks - 1) * CHANNELS
+    if spec.overwrite_slack >= CHANNELS - exact:
+        exact = CHANNELS
+    whole = blocks if exact == CHANNELS else blocks - 1
     code = CWriter(depth=1)
     code(f"x += begin * {spec.stride * spec.x_row}, y += begin * {spec.y_row};")
     if whole:
-        walk = f"x += {_CHANNELS}, w += {_BLOCK_BYTES}, y += {_CHANNELS}"
+        walk = f"x += {CHANNELS}, w += {_BLOCK_BYTES}, y += {CHANNELS}"
         code(f"for (int c = 0; c < {whole}; ++c, {walk})")
-        code(f"    {_channel_block(spec, unit, _CHANNELS)}(x, w, y, end - begin);")
+        code(f"    {_channel_block(spec, unit, CHANNELS)}(x, w, y, end - begin);")
     if whole < blocks:
         code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
     head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
@@ -146,9 +145,9 @@ class _Row:
             code("int32x4_t a0, a1;", "LOAD_PAIR(a0, a1, b, 0);")
             columns = [f"c{(first + column) % SIDE}" for column in range(SIDE)]
             for number, pixels in enumerate([*columns, "k", "n"]):
-                self._dots(_QUADS * number, pixels)
+                self._dots(QUADS * number, pixels)
             code("k_0 = n_0, k_1 = n_1;")
-            code("int32x4_t m0, m1;", f"LOAD_PAIR(m0, m1, b, {4 * _CHANNELS});")
+            code("int32x4_t m0, m1;", f"LOAD_PAIR(m0, m1, b, {4 * CHANNELS});")
             code(f"const int16x8_t both = {narrow_expr('a0, m0', 'a1, m1', spec.shift)};")
             code("const int8x16_t v = vcombine_s8(vqmovn_s16(both), vdup_n_s8(0));")
             emit_store(code, "to", "v", at * spec.y_pixel, self._count)
@@ -159,31 +158,16 @@ class _Row:
         if first >= _RESIDENT:
             code(f"int8x16_t w{first}, w{first + 1};")
             code(f"LOAD_PAIR(w{first}, w{first + 1}, w, {16 * first});")
-        for quad in range(_QUADS):
-            taps = f"vreinterpretq_s8_s32({x}_{quad})"
-            code(f"a{quad} = vdotq_s32(a{quad}, w{first + quad}, {taps});")
+        dots(code, "a", first, x)
 
     def _load(self, slot: int, column: int) -> None:
         """Load the first four pixels of a column."""
         spec = self._spec
         places = [row * spec.x_row + column * spec.x_pixel for row in range(4)]
-        self._interleave(places, f"c{slot}")
+        interleave(self._code, [f"from + {place}" for place in places], f"c{slot}")
 
     def _four(self, name: str, column: int) -> None:
         """Load four pixels of the fifth row."""
         spec = self._spec
         places = [4 * spec.x_row + (column + at) * spec.x_pixel for at in range(4)]
-        self._interleave(places, name)
-
-    def _interleave(self, places: list[int], name: str) -> None:
-        """Four vectors of channels as four bytes of each."""
-        code = self._code
-        with code.block(""):
-            for at, place in enumerate(places):
-                code(f"const int8x16_t x{at} = vld1q_s8(from + {place});")
-            for at in range(2):
-                two = f"vzip1q_s8(x{2 * at}, x{2 * at + 1})"
-                code(f"const int16x8_t p{at} = vreinterpretq_s16_s8({two});")
-            for quad in range(_QUADS):
-                four = f"vzip{quad + 1}q_s16(p0, p1)"
-                code(f"{name}_{quad} = vreinterpretq_s32_s16({four});")
+        interleave(self._code, [f"from + {place}" for place in places], name)

@@ -24,6 +24,7 @@ from shufflenet_deploy.codegen.schedule.neon_matrix_blocking import INPUTS
 
 _ISA = "neonmatrix"
 _STEPS_OF_LOOP = 4
+_REGISTERS = 32
 #: Accumulators whose results fill a vector of bytes, and two such vectors.
 _NARROWED, _SORTED = 4, 8
 
@@ -50,6 +51,12 @@ def emit_packing(spec: NeonConvSpec, unit: TranslationUnit) -> str:
     return unit.kernel("pack_rows", head, code, isa=_ISA)
 
 
+def stored_bytes(channels: int) -> int:
+    """Bytes that so many channels of a pixel are stored as where more may be overwritten."""
+    whole, rest = divmod(channels, 16)
+    return 16 * whole + (next(size for size in (4, 8, 16) if size >= rest) if rest else 0)
+
+
 def packed_bytes(spec: NeonConvSpec) -> int:
     """Bytes of a row of packed inputs."""
     return 16 * spec.steps(Product.MATRIX) * ceil(spec.width / 2)
@@ -58,22 +65,22 @@ def packed_bytes(spec: NeonConvSpec) -> int:
 def emit_matrix_microkernel(
     spec: NeonConvSpec,
     unit: TranslationUnit,
-    pairs: int,
+    block: tuple[int, int],
     pixels: int,
     *,
-    exact: bool,
     packed: bool,
 ) -> str:
-    """Emit one tile; if ``exact``, nothing after its outputs is written.
+    """Emit one tile of a ``block`` of so many accumulators, which stores so many channels.
 
     ``packed``: ``x`` is what ``emit_packing`` stores.
     """
+    pairs, channels = block
     unit.require("neon/int8_matrix.h")
     code = CWriter(depth=1)
     tile = _Tile(spec, code, pairs, pixels, packed=packed)
     tile.begin()
     tile.multiply()
-    tile.finish(exact=exact)
+    tile.finish(channels)
     kind = f"conv_{pixels}x{2 * pairs}"
     return unit.kernel(kind, signature("INLINE", spec), code, isa=_ISA)
 
@@ -202,7 +209,7 @@ class _Tile:
                         self._load_two(x, two, offset + INPUTS * step, f"x{step}_{two}")
                 elif step % 2 == 0:
                     for two in range(self.twos):
-                        self._load_apart(x, two, offset, step, last=step + 1 == steps)
+                        self._load_apart(x, two, offset, step, steps)
                 self._products(step, weights)
             weights.end()
 
@@ -235,35 +242,46 @@ class _Tile:
             both = f"vld1q_s8({x} + {at}), vld1q_s8({x} + {at + pixel})"
             code(f"const int8x16_t {name} = ROWS_LOW({both});")
 
-    def _load_apart(self, x: str, two: int, offset: int, step: int, *, last: bool) -> None:
+    def _load_apart(self, x: str, two: int, offset: int, step: int, steps: int) -> None:
         """Declare the inputs of a step, and unless it is the last those of the next."""
         code = self.code
         at = 2 * two * self.spec.x_pixel + offset + INPUTS * step
         one = f"p{step}_{two}"
-        code(f"const int8x16_t {one} = vld1q_s8({x} + {at});")
+        self._load_sixteen(x, at, one, step, steps)
         if 2 * two + 1 == self.pixels:
             # Whatever is beside the last pixel: its sums are not stored.
             low, high = one, f"vextq_s8({one}, {one}, 8)"
         else:
             other = f"q{step}_{two}"
-            code(f"const int8x16_t {other} = vld1q_s8({x} + {at + self.spec.x_pixel});")
+            self._load_sixteen(x, at + self.spec.x_pixel, other, step, steps)
             low, high = f"ROWS_LOW({one}, {other})", f"ROWS_HIGH({one}, {other})"
         code(f"const int8x16_t x{step}_{two} = {low};")
-        if not last:
+        if step + 1 < steps:
             code(f"const int8x16_t x{step + 1}_{two} = {high};")
 
-    def finish(self, *, exact: bool) -> None:
+    def _load_sixteen(self, x: str, at: int, name: str, step: int, steps: int) -> None:
+        """Declare sixteen inputs of a pixel, with the next sixteen where both can be one load."""
+        code, first = self.code, step % 4 == 0
+        begin = at if first else at - 16
+        reached = begin % 16 == 0 and begin <= 16 * LDP_REACH
+        whole = step - step % 4 + 2 < steps
+        held = self.twos * (self.pairs + 4)  # accumulators, and inputs of four steps
+        if not (reached and whole and held + 2 <= _REGISTERS):
+            code(f"const int8x16_t {name} = vld1q_s8({x} + {at});")
+        elif first:
+            other = f"{name[0]}{step + 2}_{name.partition('_')[2]}"
+            code(f"int8x16_t {name}, {other};", f"LOAD_PAIR({name}, {other}, {x}, {begin});")
+
+    def finish(self, channels: int) -> None:
         """Requantize the accumulators, sort and store the bytes."""
         spec, code = self.spec, self.code
-        spilled = 2 * spec.accumulators(Product.MATRIX) - spec.outputs if exact else 0
         if spec.epilogue.residual is not None:
             code(f"const int8x8_t m = vdup_n_s8({spec.epilogue.residual});")
         for first in range(0, self.pairs, _SORTED):
             some = min(_SORTED, self.pairs - first)
             for pair in range(first, first + some):
                 code(f"const int32x4_t m{pair} = vld1q_s32(b + {4 * (self.pairs + pair)});")
-            last = first + some == self.pairs
-            count = 2 * some - (spilled if last else 0)
+            count = min(2 * _SORTED, channels - 2 * first)
             for two in range(self.twos):
                 self._store(two, first, some, count)
 

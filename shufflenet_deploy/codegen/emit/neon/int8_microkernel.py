@@ -27,9 +27,10 @@ def signature(kind: str, spec: NeonConvSpec, more: str = "") -> str:
 
 
 def emit_microkernel(
-    spec: NeonConvSpec, unit: TranslationUnit, quads: int, pixels: int, *, exact: bool
+    spec: NeonConvSpec, unit: TranslationUnit, block: tuple[int, int], pixels: int
 ) -> str:
-    """Emit one tile; if ``exact``, nothing after its outputs is written."""
+    """Emit one tile of a ``block`` of so many accumulators, which stores so many channels."""
+    quads, channels = block
     code = CWriter(depth=1)
     for pixel in range(pixels):
         for quad in range(0, quads - 1, 2):
@@ -76,7 +77,7 @@ def emit_microkernel(
                     )
             if with_rows and len(steps) == 1:
                 code(f"x += {steps.pop()};")
-    _emit_epilogue(code, spec, quads, pixels, exact=exact)
+    _emit_epilogue(code, spec, quads, pixels, channels)
     return unit.kernel(f"conv_{pixels}x{4 * quads}", signature("INLINE", spec), code)
 
 
@@ -128,12 +129,11 @@ def _multiply_lanes(
 
 
 def _emit_epilogue(
-    code: CWriter, spec: NeonConvSpec, quads: int, pixels: int, *, exact: bool
+    code: CWriter, spec: NeonConvSpec, quads: int, pixels: int, channels: int
 ) -> None:
     """Requantize the accumulators and store them."""
     epilogue = spec.epilogue
     if epilogue.float_output:
-        outputs = spec.outputs - 4 * (spec.quads - quads) if exact else 4 * quads
         for pixel in range(pixels):
             code(f"float *const to{pixel} = (float *)(void *)(y + {pixel * spec.y_pixel});")
             for quad in range(quads):
@@ -142,10 +142,10 @@ def _emit_epilogue(
                     f"const float32x4_t {name} = vmulq_f32(vcvtq_f32_s32(a{pixel}_{quad}), "
                     f"vreinterpretq_f32_s32(vld1q_s32(b + {4 * (quads + quad)})));"
                 )
-                if outputs - 4 * quad >= 4:
+                if channels - 4 * quad >= 4:
                     code(f"vst1q_f32(to{pixel} + {4 * quad}, {name});")
                 else:
-                    for lane in range(outputs - 4 * quad):
+                    for lane in range(channels - 4 * quad):
                         code(f"vst1q_lane_f32(to{pixel} + {4 * quad + lane}, {name}, {lane});")
         return
     for quad in range(quads):
@@ -153,17 +153,16 @@ def _emit_epilogue(
     if epilogue.residual is not None:
         code(f"const int8x8_t m = vdup_n_s8({epilogue.residual});")
     for pixel in range(pixels):
-        _store_pixel(code, spec, quads, pixel, exact=exact)
+        _store_pixel(code, spec, quads, pixel, channels)
 
 
-def _store_pixel(code: CWriter, spec: NeonConvSpec, quads: int, pixel: int, *, exact: bool) -> None:
+def _store_pixel(code: CWriter, spec: NeonConvSpec, quads: int, pixel: int, channels: int) -> None:
     epilogue = spec.epilogue
     before = epilogue.shift - epilogue.fraction
-    outputs = spec.outputs - 4 * (spec.quads - quads) if exact else 4 * quads
     y = pixel * spec.y_pixel
     for first in range(0, quads, 4):
         some = min(4, quads - first)
-        bytes_here = min(4 * some, outputs - 4 * first)
+        bytes_here = min(4 * some, channels - 4 * first)
         names = []
         for pair in range(first, first + some, 2):
             one, two = pair, min(pair + 1, first + some - 1)
