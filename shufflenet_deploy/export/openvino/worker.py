@@ -28,6 +28,7 @@ def main(order: dict[str, Any]) -> None:
     model = openvino.convert_model(order["onnx"])
     if order["precision"] == "int8":
         model = _in_int8(model, Path(order["calibration"]))
+    _name_by_place(model)
     for name, text in order["facts"].items():
         model.set_rt_info(text, ["shufflenet-deploy", name])
     path = out / _PARTS[0]
@@ -35,6 +36,14 @@ def main(order: dict[str, Any]) -> None:
     with zipfile.ZipFile(out / "converted", "w", zipfile.ZIP_STORED) as archive:
         for part in _PARTS:
             archive.writestr(zipfile.ZipInfo(part, _EPOCH), (out / part).read_bytes())
+
+
+def _name_by_place(model: Any) -> None:
+    """Name nodes without one by their place: OpenVINO counts all nodes that it ever made."""
+    for place, node in enumerate(model.get_ordered_ops()):
+        kind, _, count = node.get_friendly_name().rpartition("_")
+        if kind == node.get_type_name() and count.isdecimal():
+            node.set_friendly_name(f"{kind}_{place}")
 
 
 def _in_int8(model: Any, calibration: Path) -> Any:
