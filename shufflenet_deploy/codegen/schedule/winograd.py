@@ -33,9 +33,11 @@ _INTERPOLATION_POINTS = {
     7: "0 1 -1 2 -2 1/2",
     8: "0 1 -1 2 -2 1/2 -1/2",
 }
-#: Sides of the kernels, and heights and widths of their tiles.
+#: Sides of the kernels, and heights and widths of their tiles: on AArch64, and on other cores, on
+#: which no other shapes were compared.
 _KERNELS = (3, 5)
 OUTPUT_TILES = tuple(itertools.product((2, 3, 4), repeat=2))
+SQUARE_TILES = ((2, 2), (4, 4))
 #: The span up to which halves lose by transforms what they gain by shorter sums, or little more.
 _MAX_FP16_ALPHA = 6
 #: Least share of the direct convolution's cost that must be saved.
@@ -127,7 +129,7 @@ def choose_tiles(
     height, width = shape_out[1:]
     pairs = out * per_group
     best, least = None, (1 - MIN_GAIN) * _gemm_cost(pairs * size**2, height * width, cpu)
-    for down, across in OUTPUT_TILES:
+    for down, across in OUTPUT_TILES if cpu.fma_by_lane else SQUARE_TILES:
         cut = WinogradTiles(down, across, size, ceil(height / down), ceil(width / across))
         if cpu.is_fp16 and max(cut.spans) > _MAX_FP16_ALPHA:
             continue

@@ -264,7 +264,8 @@ def forced(monkeypatch):
     def force(height, width):
         monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
         monkeypatch.setattr(winograd, "MIN_GAIN", -float("inf"))
-        monkeypatch.setattr(winograd, "OUTPUT_TILES", ((height, width),))
+        for tiles in ("OUTPUT_TILES", "SQUARE_TILES"):
+            monkeypatch.setattr(winograd, tiles, ((height, width),))
 
     return force
 
