@@ -87,6 +87,18 @@ def test_the_next_tile_is_prefetched_but_for_what_this_one_loads(split_loads, ve
 
 
 @pytest.mark.parametrize("split_loads", [False, True])
+def test_taps_that_share_lines_prefetch_them_once(split_loads):
+    """Three rows of three taps, eight bytes apart: the last of each row does."""
+    row = 160
+    taps = tuple(row * i + 8 * j for i in range(3) for j in range(3))
+    strip = replace(STRIP, taps=taps, channels=2, split_loads=split_loads)
+    loaded, fetched = accesses(replace(strip, prefetch=Prefetch(pixels=True)))
+    assert len(fetched) == 3 * strip.channels
+    next_tile = lines(loaded, "x", VECTOR_BYTES * strip.vectors)
+    assert next_tile - lines(loaded, "x") <= lines(fetched, "x") <= next_tile
+
+
+@pytest.mark.parametrize("split_loads", [False, True])
 @pytest.mark.parametrize("clamp_min", [False, True])
 def test_the_next_residual_is_prefetched(split_loads, clamp_min):
     strip = replace(

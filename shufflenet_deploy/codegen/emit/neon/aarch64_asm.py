@@ -51,9 +51,12 @@ class Pointer:
         self.last, self.size = len(self.text) - 1, size
 
     def prefetch(self, at: int) -> None:
-        """Append a prefetch of the line at ``at``; nothing before it can post-increment."""
+        """Append a prefetch of the line at ``at``; nothing before it can post-increment.
+
+        It is left out where its offset would not fit the instruction.
+        """
         if not 0 <= at - self.at < _PREFETCH_RANGE:
-            self.move(at)
+            return
         # Offsets are in units of eight bytes.
         offset = (at - self.at) // _PREFETCH_UNIT * _PREFETCH_UNIT
         self.text.append(f"prfm pldl1keep, [%[{self.name}], #{offset}]")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import replace
+from functools import cached_property
 from math import ceil
 
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
@@ -171,6 +172,16 @@ class _AsmWriter(Epilogue):
                 self.bounds_loaded += 1
         return found
 
+    @cached_property
+    def _last_taps(self) -> frozenset[int]:
+        """Taps that no other one follows within a line: what they load the others load before."""
+        taps, line = self.strip.taps, VECTOR_BYTES * VECTORS_PER_LOAD
+        return frozenset(
+            index
+            for index, tap in enumerate(taps)
+            if not any(tap < other < tap + line for other in taps)
+        )
+
     def _ends_line(self, at: int, vectors: int) -> bool:
         """True if the vector ``at`` of so many is the last of a line, or of all."""
         return at % VECTORS_PER_LOAD == VECTORS_PER_LOAD - 1 or at == vectors - 1
@@ -290,7 +301,8 @@ class _AsmWriter(Epilogue):
                 registers = tuple(self.pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
                 place, ahead = start + VECTOR_BYTES * at, None
-                if strip.prefetch.pixels and not tap and self._ends_line(some[-1], vectors):
+                last_of_row = tap in self._last_taps and self._ends_line(some[-1], vectors)
+                if strip.prefetch.pixels and last_of_row:
                     ahead = self.next_tile(place, VECTOR_BYTES * len(some))
                 found.append(Load(x, place, registers, first, last, ahead=ahead))
         lanes, size = strip.element.lanes, self.shared.weights
