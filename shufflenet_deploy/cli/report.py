@@ -16,7 +16,7 @@ from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.report.html import Part
+    from shufflenet_deploy.report.page_part import Part
 
 _OUT = typer.Option("--out", "-o", help="The HTML file to write.")
 _PLOTS = typer.Option(

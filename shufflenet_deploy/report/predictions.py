@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from shufflenet_deploy.records import Precision
 from shufflenet_deploy.report import formatting, numerals
-from shufflenet_deploy.report.html import Part
+from shufflenet_deploy.report.page_part import Part
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, PredictedFigure
 
