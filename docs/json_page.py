@@ -251,6 +251,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "runs show": {
         **_SUITE,
         "cells": ("list", "one for each cell"),
+        "cells[].host": ("text", "where it was measured"),
         "cells[].cell": ("[Cell](#cell)", "what was measured"),
         "cells[].unit": ("text", "of the figures: ns or instructions"),
         "cells[].processes": ("integer", "that measured it"),

@@ -230,9 +230,12 @@ def table(
         raise UsageError(f"no form '{form}' of a table: choose one of {', '.join(Rendering)}")
     with _open(journal) as book:
         runs, own = read_runs(book, suite)
-        evaluations = book.evaluations()
+        evaluations, predicted = book.evaluations(), book.predictions()
     built = Table.from_runs(
-        runs, baseline=choose_baseline(runs, own, baseline), evaluations=evaluations
+        runs,
+        baseline=choose_baseline(runs, own, baseline),
+        evaluations=evaluations,
+        predicted=predicted,
     )
     return render(built, Rendering(form))
 

@@ -361,7 +361,7 @@ def _runtimes(seen: Probe) -> Iterator[Check]:
             Status.WARN if some else Status.FAIL,
             "cannot be had",
             plan.text,
-            f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
+            plan.remedy or f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
             if some
             else "install Python 3.9 or newer with pip on the target",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import TargetFacts
 from shufflenet_deploy.target import HealthProbe, Place, ProvisioningPlan, SensorReading, Target
 
@@ -56,4 +57,18 @@ def _plan(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
             for_facts(target.facts())
         except ExportError as error:
             return ProvisioningPlan(how=None, text=str(error), standalone=True)
-    return target.plan_provisioning(engine.payload)
+    plan = target.plan_provisioning(engine.payload)
+    check = engine.build_check
+    if check is None or plan.how is None:
+        return plan
+    lack = _lack(check, plan, target)
+    return ProvisioningPlan(how=None, text=lack, remedy=check.remedy) if lack else plan
+
+
+def _lack(check: runtime.BuildCheck, plan: ProvisioningPlan, target: Target) -> str:
+    """What the build lacks that would be used; "" if nothing."""
+    if plan.installed is None:
+        return check.wheels_lack
+    command = (*plan.installed.python, "-c", check.program.read_text(encoding="utf-8"))
+    result = target.invoke(command, env=plan.installed.env)
+    return first_line(result.complaint if result.exit_code else result.text.strip())

@@ -116,7 +116,9 @@ def requests_of(
         for model in zoo.references(models, network).values()
         for size in sizes or [zoo.architecture(model).resolution]
         for fmt in chosen
-        for precision in _resolved(precisions, fmt, common["machine"], every=ALL in formats)
+        for precision in _resolved(
+            precisions, fmt, common["machine"], every=ALL in formats and fmt.name not in formats
+        )
         for lowering in lowerings
     ]
 
@@ -143,9 +145,10 @@ def _formats(asked: Sequence[str]) -> list[FileFormat]:
 
     if not asked:
         return [one for one in formats.every() if one.is_usual]
+    named = _chosen("fmt", [name for name in asked if name != ALL], formats.names())
     if ALL in asked:
-        return [one for one in formats.every() if not one.is_program]
-    return [formats.get(name) for name in _chosen("fmt", asked, formats.names())]
+        return [one for one in formats.every() if not one.is_program or one.name in named]
+    return [formats.get(name) for name in named]
 
 
 def _resolved(

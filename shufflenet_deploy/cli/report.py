@@ -16,7 +16,7 @@ from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.report.html import Part
+    from shufflenet_deploy.report.page_part import Part
 
 _OUT = typer.Option("--out", "-o", help="The HTML file to write.")
 _PLOTS = typer.Option(
@@ -87,11 +87,12 @@ def _histories(*, last: int, **chosen: str | None) -> tuple[str, _Images]:
 
 def _table(*, suite: str, journal: str | None, **chosen: str | None) -> tuple[str, _Images]:
     """The page of one suite, or of all, and its charts."""
-    from shufflenet_deploy.report import chart_files  # noqa: PLC0415
+    from shufflenet_deploy.report import chart_files, predictions  # noqa: PLC0415
     from shufflenet_deploy.report.html import html  # noqa: PLC0415
 
     built = tables.build(suite=suite, journal=journal, **chosen)
-    profiles, parts = tables.profiles(suite, journal), _parts(suite, journal)
+    profiles = tables.profiles(suite, journal)
+    parts = [*predictions.part(built), *_parts(suite, journal)]
     return html(built, profiles, parts), chart_files.plots(built, profiles, parts)
 
 
@@ -116,22 +117,15 @@ def _write(out: Path, page: str, plots: Path | None, charts: _Images, *, as_json
 def _parts(suite: str, journal: str | None) -> list[Part]:
     """What was measured besides the table: at a fixed rate, and for a long time."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
-    from shufflenet_deploy.report import (  # noqa: PLC0415
-        paced,
-        pipelines,
-        predictions,
-        sustained,
-    )
+    from shufflenet_deploy.report import paced, pipelines, sustained  # noqa: PLC0415
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         measured = newest(book.observations(chosen))
         at_rates = [one for one in measured if one.kind == "paced"]
-        predicted = book.predictions()
-        runs = book.runs(chosen) if at_rates or predicted else []
+        runs = book.runs(chosen) if at_rates else []
     turns = [one for one in measured if one.kind == "sustained"]
     return [
-        *predictions.part(predictions.compared(predicted, runs)),
         *paced.part(at_rates, runs),
         *pipelines.part([one for one in measured if one.kind == "pipeline"]),
         *(sustained.part(one, f"s{number}") for number, one in enumerate(turns, start=1)),

@@ -18,7 +18,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.journal import SuiteRow
-    from shufflenet_deploy.records import Cell, Run
+    from shufflenet_deploy.records import Cell, Run, TargetFacts
 
 #: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
@@ -118,20 +118,24 @@ def show(
         print_json({**_described_suite(row), **measured})
         return
     paragraph(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
-    if runs:
-        facts = runs[0].target
-        cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
-        paragraph(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
-        paragraph(_conditions(runs))
+    by_host: dict[str, list[Run]] = {}
+    for run in runs:
+        by_host.setdefault(run.target.host, []).append(run)
+    several = len(by_host) > 1
+    for host, mine in by_host.items():
+        before = f"{host}: " if several else ""
+        paragraph(before + _machine(mine[0].target))
+        paragraph(before + _conditions(mine))
     _print_table(
         (
+            *((Column(title="host"),) if several else ()),
             Column(title="cell"),
             *(Column(title=name, right=True) for name in _FIGURES),
             Column(title="verdict", prose=True),
         ),
         [
-            (describe(group[0].cell), *_figures(cell), str(cell["text"]))
-            for group, cell in zip(groups.values(), cells, strict=True)
+            (*((host,) if several else ()), describe(asked), *_figures(cell), str(cell["text"]))
+            for (host, _, asked), cell in zip(groups, cells, strict=True)
         ],
     )
     for text in summaries(observations, runs):
@@ -249,6 +253,7 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
     failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
     stability = stats.stability(found.kept)
     described: dict[str, Any] = {
+        "host": runs[0].target.host,
         "cell": runs[0].cell.model_dump(mode="json"),
         "unit": runs[0].spec.metric.unit,
         "processes": len(processes),
@@ -301,8 +306,13 @@ def _described_conditions(run: Run) -> dict[str, Any]:
     }
 
 
+def _machine(facts: TargetFacts) -> str:
+    cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
+    return f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}"
+
+
 def _conditions(runs: list[Run]) -> str:
-    """The conditions of a suite in one line: constant ones once, others as ranges."""
+    """The conditions of a suite on one host in one line: constant ones once, others as ranges."""
     states = [state for run in runs for state in (run.before, run.after) if state is not None]
     versions = dict.fromkeys(
         f"{run.cell.runtime.partition('==')[0]} {run.runtime_version}"

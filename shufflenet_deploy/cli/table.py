@@ -93,6 +93,7 @@ def table(  # noqa: PLR0917 - one parameter per option
     With --by host it shows the models by boards: which keep the paper's promise, and which models
     change places.
     """
+    from shufflenet_deploy.report import predictions  # noqa: PLC0415
     from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if as_json and form not in (None, Form.JSON):
@@ -111,7 +112,7 @@ def table(  # noqa: PLR0917 - one parameter per option
             write_whole(path, content)
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        beside = predicted(suite, journal)
+        beside = predictions.text(built)
         show(lambda color: colored(color) + (f"\n{beside}" if beside else ""))
     else:
         typer.echo(rendered(Rendering(chosen)), nl=False)
@@ -160,7 +161,7 @@ def build(
 
     with open_journal(journal) as book:
         runs, own = read_runs(book, suite)
-        evaluations = book.evaluations()
+        evaluations, predicted = book.evaluations(), book.predictions()
     baseline = choose_baseline(runs, own, baseline)
     sizes = [str(Resolution.parse(text)) for text in listed(resolution)]
     wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
@@ -181,17 +182,7 @@ def build(
         runs = [run for run in runs if not values or of(run) in keep]
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
-    return Table.from_runs(runs, baseline=baseline, evaluations=evaluations)
-
-
-def predicted(suite: str, journal: str | None) -> str:
-    """Predictions of what a suite measured, beside it, as text; empty where there are none."""
-    from shufflenet_deploy.report import predictions  # noqa: PLC0415
-
-    with open_journal(journal) as book:
-        chosen = None if suite == "all" else book.suite(suite).id
-        known = book.predictions()
-        return predictions.text(predictions.compared(known, book.runs(chosen) if known else ()))
+    return Table.from_runs(runs, baseline=baseline, evaluations=evaluations, predicted=predicted)
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:

@@ -62,6 +62,7 @@ def execution(
 
     Raises:
         TargetError: the runtime has no wheel for this system.
+        ExportError: what it needs besides cannot be compiled.
         DeployError: Debian's or Python's archive cannot be reached.
     """
     payload = runtime.payload(_facts())
@@ -71,6 +72,7 @@ def execution(
     driver = resource("device_scripts", _DRIVER)
     model = f"model{artifact.path.suffix}"
     shim = {OPENMP_BY_TURNS: openmp_by_turns()} if threads > 1 else {}
+    brought = {variable: make() for variable, make in payload.companions.items()}
     interpreter = (f"{_SYSTEM}/usr/bin/python{_PYTHON}", "-S")
     counted = Execution(
         title=f"{artifact.path.name} in {runtime.name}",
@@ -82,15 +84,21 @@ def execution(
             _DRIVER: driver,
             model: artifact.path,
             **shim,
+            **{path.name: path for path in brought.values()},
         },
         sha256=" ".join(
             [
                 *(artifact.sha256, identity, sha256_file(driver), site.name, system.name),
-                *(path.name for path in shim.values()),
+                *(path.name for path in (*shim.values(), *brought.values())),
             ]
         ),
         marker=_MARKER,
-        environment={**runtime.environment(_SPEC), **payload.env, **_ENVIRONMENT},
+        environment={
+            **runtime.environment(_SPEC),
+            **payload.env,
+            **{variable: f"./{path.name}" for variable, path in brought.items()},
+            **_ENVIRONMENT,
+        },
         root=system,
         threads=threads,
         preloaded="".join(shim),

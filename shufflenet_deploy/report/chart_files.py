@@ -11,7 +11,8 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.report import boards_render, formatting, palette
 from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.charts import charts
-from shufflenet_deploy.report.html import Part, chart_css
+from shufflenet_deploy.report.html import chart_css
+from shufflenet_deploy.report.page_part import Part
 from shufflenet_deploy.report.profile_charts import profile_charts
 from shufflenet_deploy.report.svg import Chart, Key
 from shufflenet_deploy.report.table import Table

@@ -13,6 +13,7 @@ from shufflenet_deploy.report import boards_render, formatting, numerals, palett
 from shufflenet_deploy.report.boards import BoardTable, BoardTables, place_of
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.footprints import overviews
+from shufflenet_deploy.report.page_part import Part
 from shufflenet_deploy.report.profile_charts import profile_charts, style
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
@@ -55,22 +56,6 @@ class _Headline:
     section: _Section
     row: Row
     entry: TableCell
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A section after the tables: text, charts, and rows under ``header``.
-
-    ``header`` is empty where there are no rows; the first column names its row. ``label`` is what
-    the contents call it, "" for the title.
-    """
-
-    title: str
-    label: str = ""
-    text: str = ""
-    charts: tuple[Chart, ...] = ()
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part] = ()) -> str:

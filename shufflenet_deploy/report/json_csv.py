@@ -60,6 +60,7 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
         **_footprint(entry),
         **_energy(entry),
+        **_predicted(entry),
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
         "failure": entry.failure.kind.value if entry.failure else None,
@@ -89,6 +90,22 @@ def _footprint(entry: TableCell) -> dict[str, Any]:
 
 def _energy(entry: TableCell) -> dict[str, Any]:
     return {f"energy_{name}": getattr(entry.energy, name, None) for name in CellEnergy.model_fields}
+
+
+def _predicted(entry: TableCell) -> dict[str, Any]:
+    """What was not measured, in columns of its own; those of several boards are joined."""
+
+    def all_of(name: str) -> Any:
+        values = [getattr(one, name) for one in entry.predictions]
+        return values[0] if len(values) == 1 else _joined(map(str, map(_written, values))) or None
+
+    return {
+        "predicted_board": all_of("board"),
+        "predicted_ns": all_of("predicted_ns"),
+        "predicted_low_ns": all_of("low_ns"),
+        "predicted_high_ns": all_of("high_ns"),
+        "predicted_validated": all_of("validated"),
+    }
 
 
 def _error(row: Row) -> dict[str, Any]:

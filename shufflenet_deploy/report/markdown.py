@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report import formatting, predictions
 from shufflenet_deploy.report.footprints import overviews
 from shufflenet_deploy.report.overview import Overview
 from shufflenet_deploy.report.table import Table
@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 def markdown(table: Table) -> str:
     """The table as Markdown: blocks one after another, then all side by side."""
     legend = " ".join(map(escape, formatting.legend(table, table.blocks)))
-    parts = [*map(_block, table.blocks), *map(_overview, overviews(table))]
+    parts = [*map(_block, table.blocks), *map(_overview, overviews(table)), *_predicted(table)]
     return "\n".join([*parts, *([legend, ""] if legend else [])])
 
 
@@ -42,6 +42,22 @@ def _block(block: Block) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _predicted(table: Table) -> list[str]:
+    """What a model of a core predicts of the cells, in a table of its own."""
+    rows = predictions.rows(table)
+    if not rows:
+        return []
+    lines = [
+        f"**{predictions.TITLE}**: {escape(predictions.TEXT)}",
+        "",
+        _line(predictions.HEADER),
+        _line([":--" for _ in predictions.HEADER]),
+        *(_line([*map(escape, row)]) for row in rows),
+        "",
+    ]
+    return ["\n".join(lines)]
 
 
 def _overview(overview: Overview) -> str:

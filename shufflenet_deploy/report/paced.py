@@ -9,7 +9,7 @@ from typing import Any
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Cell, Paced, Run
 from shufflenet_deploy.report import energy_figures, formatting
-from shufflenet_deploy.report.html import Part
+from shufflenet_deploy.report.page_part import Part
 from shufflenet_deploy.stats.attempts import CellRuns
 
 _HEADER = ("cell", "p50", "p90", "p99", "missed", "inference", "back to back")

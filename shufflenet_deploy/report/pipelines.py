@@ -8,7 +8,7 @@ from typing import Any
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Cell, Pipeline
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.html import Part
+from shufflenet_deploy.report.page_part import Part
 
 _Cells = dict[tuple[str, Cell], list[Pipeline]]
 

@@ -10,8 +10,8 @@ from html import escape
 from shufflenet_deploy.analysis.sustained import Course, Findings, Moment, SpeedupCourse, analyse
 from shufflenet_deploy.records import Cell, Sustained
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.html import Part
 from shufflenet_deploy.report.numerals import short
+from shufflenet_deploy.report.page_part import Part
 from shufflenet_deploy.report.svg import Axis, Chart, Key
 from shufflenet_deploy.stats import Interval
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
-from shufflenet_deploy.records import Evaluation, Record, Run
+from shufflenet_deploy.records import Evaluation, Prediction, Record, Run
 from shufflenet_deploy.report.paper import paper
 from shufflenet_deploy.report.table_builder import blocks
 from shufflenet_deploy.report.table_model import Block
@@ -30,11 +30,13 @@ class Table(Record):
         *,
         baseline: str = "alexnet",
         evaluations: Iterable[Evaluation] = (),
+        predicted: Iterable[Prediction] = (),
     ) -> Self:
         """Arrange runs in blocks and compare each model with ``baseline`` within its block.
 
         ``baseline=""`` compares nothing. ``evaluations``, oldest first, give the error of the very
-        files that were measured.
+        files that were measured. ``predicted``, oldest first, stand beside what was measured of the
+        same cells, never in its place.
 
         ``stats`` derives every estimate; ``report.run_groups`` states which runs are merged.
         """
@@ -42,5 +44,5 @@ class Table(Record):
             baseline=baseline,
             paper_device=paper().device,
             paper_source=paper().source,
-            blocks=blocks(tuple(runs), baseline, tuple(evaluations)),
+            blocks=blocks(tuple(runs), baseline, tuple(evaluations), tuple(predicted)),
         )

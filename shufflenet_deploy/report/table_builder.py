@@ -16,12 +16,14 @@ from shufflenet_deploy.records import (
     Failure,
     Measurement,
     Precision,
+    Prediction,
     Resolution,
     Run,
 )
 from shufflenet_deploy.report import cell_figures, energy_figures, footnotes, paper
 from shufflenet_deploy.report.footnotes import Footnotes
 from shufflenet_deploy.report.paper import PaperFigures
+from shufflenet_deploy.report.predicted_cells import compared
 from shufflenet_deploy.report.run_groups import (
     Cells,
     SelectedRuns,
@@ -37,11 +39,16 @@ _TOOL = ("version", "environment", "agent_sha256")
 
 
 def blocks(
-    runs: Sequence[Run], baseline: str, evaluations: Sequence[Evaluation] = ()
+    runs: Sequence[Run],
+    baseline: str,
+    evaluations: Sequence[Evaluation] = (),
+    predicted: Sequence[Prediction] = (),
 ) -> tuple[Block, ...]:
     """Group runs by setting and lay out each group; see ``run_groups.by_setting``."""
     largest = _largest(evaluations)
-    return tuple(_block(setting, group, baseline, largest) for setting, group in by_setting(runs))
+    return tuple(
+        _block(setting, group, baseline, largest, predicted) for setting, group in by_setting(runs)
+    )
 
 
 def _largest(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
@@ -55,7 +62,11 @@ def _largest(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
 
 
 def _block(
-    setting: RunSettings, runs: Sequence[Run], baseline: str, evaluations: Mapping[str, Evaluation]
+    setting: RunSettings,
+    runs: Sequence[Run],
+    baseline: str,
+    evaluations: Mapping[str, Evaluation],
+    predicted: Sequence[Prediction],
 ) -> Block:
     cells = select_cells(runs)
     counted = [run for cell in cells.values() for run in cell.runs]
@@ -67,6 +78,7 @@ def _block(
         complexity_at=next((at for at in columns if str(at) == "224x224"), columns[0]),
         baseline=baseline,
         evaluations=evaluations,
+        predicted=predicted,
     )
     moments = [state.at for state in _conditions(counted)]
     rows = layout.rows()
@@ -96,6 +108,7 @@ class _Layout:
     complexity_at: Resolution
     baseline: str
     evaluations: Mapping[str, Evaluation]
+    predicted: Sequence[Prediction]
     notes: Footnotes = field(default_factory=Footnotes)
     reference: Subject | None = field(init=False)
 
@@ -233,6 +246,7 @@ class _Layout:
             paper_map_percent=_paper_map(subject, at),
             footprint=cell_figures.footprint(cell.measured),
             energy=energy_figures.of_runs(cell.measured),
+            predictions=tuple(one.figure for one in compared(self.predicted, cell.measured)),
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 CellFinding(cause=found.cause.value, message=found.message, remedy=found.remedy)

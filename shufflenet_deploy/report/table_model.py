@@ -141,11 +141,36 @@ class Process(Record):
     after: Conditions | None
 
 
+class PredictedFigure(Record):
+    """A figure that was not measured: the latency a model of one board's core predicts of a cell.
+
+    The measured figure is expected from ``low_ns`` to ``high_ns``. ``validated`` says that
+    predictions for this core were compared with published latencies, ``error`` is predicted over
+    measured, minus one.
+    """
+
+    kind: Literal["predicted"] = "predicted"
+    board: str
+    core: str
+    predicted_ns: float
+    low_ns: float
+    high_ns: float
+    validated: bool
+    error: float
+
+    @property
+    def relative(self) -> float:
+        """The larger half-width of the interval over the prediction."""
+        wider = max(self.high_ns - self.predicted_ns, self.predicted_ns - self.low_ns)
+        return wider / self.predicted_ns
+
+
 class TableCell(Record):
     """One cell of the table: a model at a resolution, measured or failed.
 
     ``instruction_efficiency`` is the least possible number of multiply-adds of whole vectors over
-    the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``marks`` point into
+    the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``predictions`` of
+    boards with this core stand beside ``estimate`` and never enter it. ``marks`` point into
     ``Block.notes``, counted from 1.
     """
 
@@ -160,6 +185,7 @@ class TableCell(Record):
     paper_map_percent: float | None = None
     footprint: Footprint | None = None
     energy: CellEnergy | None = None
+    predictions: tuple[PredictedFigure, ...] = ()
     stability: Literal["stable", "noisy", "tainted", "failed"]
     flaws: tuple[CellFinding, ...]
     failure: Failure | None

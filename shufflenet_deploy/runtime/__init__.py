@@ -11,9 +11,9 @@ from typing import cast
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import RuntimeSpec
-from shufflenet_deploy.runtime.base import Payload, Report, Runtime
+from shufflenet_deploy.runtime.base import BuildCheck, Payload, Report, Runtime
 
-__all__ = ["Payload", "Report", "Runtime", "get", "names"]
+__all__ = ["BuildCheck", "Payload", "Report", "Runtime", "get", "names"]
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from shufflenet_deploy.records import BenchmarkSpec, Format, RuntimeSpec, TargetFacts
 from shufflenet_deploy.runtime.agent_log import parse_log
-from shufflenet_deploy.runtime.base import Payload, Report
+from shufflenet_deploy.runtime.base import BuildCheck, Payload, Report
 from shufflenet_deploy.runtime.wheel_versions import Distribution
 
 #: While windows of the warm-up disagree it goes on, up to this many times its minimum.
@@ -29,6 +29,7 @@ class AgentRuntime:
     format: Format
     distribution: Distribution
     version: str | None = None
+    build_check: BuildCheck | None = None
 
     def pinned(self, version: str) -> AgentRuntime:
         """The same distribution in a certain version."""

@@ -41,6 +41,20 @@ class Payload:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuildCheck:
+    """What tells if a target's build of a distribution has what the runtime needs of it.
+
+    ``program`` is a file of Python that imports the distribution and prints one line: what that
+    lacks, or nothing. ``wheels_lack`` says what every wheel lacks that we would install,
+    ``remedy`` what to do about it.
+    """
+
+    program: Path
+    wheels_lack: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """One parsed log of a runner.
 
@@ -82,6 +96,11 @@ class Runtime(Protocol):
     @property
     def standalone(self) -> bool:
         """True if an exported file is an executable that measures itself: no Python, no agent."""
+        ...
+
+    @property
+    def build_check(self) -> BuildCheck | None:
+        """How to find what an installed build lacks; None where every build has it all."""
         ...
 
     def payload(self, facts: TargetFacts) -> Payload:

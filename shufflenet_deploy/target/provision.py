@@ -68,11 +68,15 @@ class ProvisioningPlan:
     """Source that provisioning would use, with a short reason; ``how`` is None if there is none.
 
     ``standalone``: its files are programs that need neither Python nor anything else.
+    ``installed`` is the environment that has the runtime already, None if it is to be made.
+    ``remedy`` says what to do where there is no source, if that is known.
     """
 
     how: Mode | None
     text: str
     standalone: bool = False
+    installed: Environment | None = None
+    remedy: str = ""
 
 
 class Provision:
@@ -150,11 +154,11 @@ class Provision:
             if _folder_of(environment) in remote_root.ready_among(
                 self._transport, [_folder_of(environment)]
             ):
-                return ProvisioningPlan(how=environment.how, text="installed already")
+                return _as_installed(payload, environment, "installed already")
         system = Environment(python=(self.python.executable,), how=Mode.SYSTEM)
         problem = self._missing(payload, system)
         if problem is None:
-            return ProvisioningPlan(how=Mode.SYSTEM, text="its own Python has it")
+            return _as_installed(payload, system, "its own Python has it")
         if self.python.venv:
             return ProvisioningPlan(
                 how=Mode.VENV, text="its pip is asked first, else wheels are pushed from here"
@@ -391,6 +395,11 @@ class Provision:
         if result.exit_code:
             return result.complaint
         return missing_from(payload, result.text)
+
+
+def _as_installed(payload: Payload, environment: Environment, text: str) -> ProvisioningPlan:
+    with_variables = replace(environment, env={**payload.env, **environment.env})
+    return ProvisioningPlan(how=environment.how, text=text, installed=with_variables)
 
 
 def _last_resort(own: OwnInterpreter | None, why: str) -> ProvisioningPlan:

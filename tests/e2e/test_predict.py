@@ -223,6 +223,12 @@ def test_runtimes_in_python_and_threads_beside_native_programs(tmp_path, own_cac
         assert shared["relative"] > alone["relative"]
 
 
+def test_a_runtime_with_a_bridge_of_ours_is_predicted_too(tmp_path):
+    (one,) = predicted(tmp_path, "--board", "raspberry-pi-4", "--runtime", "executorch")
+    assert one["runtime"] == "executorch"
+    assert one["predicted_ns"] > 0
+
+
 def test_runtimes_in_python_have_no_layers(tmp_path):
     argv = ["predict", *SMALL, "--artifacts", str(tmp_path), "--runtime", "litert", "--profile"]
     result = CliRunner().invoke(command_line(), argv)

@@ -15,7 +15,8 @@ from playwright.sync_api import BrowserContext, Page
 from shufflenet_deploy.records import Failure, FailureKind, Precision
 from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.charts import charts
-from shufflenet_deploy.report.html import Part, html
+from shufflenet_deploy.report.html import html
+from shufflenet_deploy.report.page_part import Part
 
 LONG = "verylongname" * 12
 

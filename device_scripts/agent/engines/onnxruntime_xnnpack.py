@@ -1,9 +1,8 @@
 """onnxruntime with its XNNPACK provider, of a build that has it; PyPI's wheels have not."""
 
 from ..failures import Failed
+from ..xnnpack_provider import PROVIDER, lack
 from .onnxruntime import OnnxRuntime
-
-_PROVIDER = "XnnpackExecutionProvider"
 
 
 class OnnxRuntimeXnnpack(OnnxRuntime):
@@ -16,11 +15,10 @@ class OnnxRuntimeXnnpack(OnnxRuntime):
     )
 
     def _providers(self, onnxruntime, threads):
-        found = onnxruntime.get_available_providers()
-        if _PROVIDER not in found:
-            message = "this onnxruntime was built without the XNNPACK provider: it has %s"
-            raise Failed("runtime-missing", message % ", ".join(found))
-        return [(_PROVIDER, {"intra_op_num_threads": str(threads)}), "CPUExecutionProvider"]
+        lacking = lack(onnxruntime)
+        if lacking:
+            raise Failed("runtime-missing", lacking)
+        return [(PROVIDER, {"intra_op_num_threads": str(threads)}), "CPUExecutionProvider"]
 
     def delegation(self):
         """Which nodes of the optimised graph the provider has."""
@@ -37,12 +35,12 @@ def delegation(parts):
     """Count nodes by provider; ``parts`` are (provider, types of its nodes)."""
     taken, left = 0, {}
     for provider, kinds in parts:
-        if provider == _PROVIDER:
+        if provider == PROVIDER:
             taken += len(kinds)
         else:
             for kind in kinds:
                 left[kind] = left.get(kind, 0) + 1
-    mine = sum(provider == _PROVIDER for provider, _ in parts)
+    mine = sum(provider == PROVIDER for provider, _ in parts)
     return {"name": "XNNPACK", "parts": mine, "taken": taken, "left": left}
 
 

@@ -103,8 +103,8 @@ class OpenVino(Engine):
             "left": dict(left),
         }
 
-    def durations(self):
-        """The nodes of the last inference as (name, operator, kernel, ns), in order."""
+    def mean_durations(self):
+        """The nodes, in order, as (name, operator, kernel, mean ns of all inferences so far)."""
         return [
             (
                 info.node_name,
@@ -149,29 +149,29 @@ def _profile(agent, options, _measured, runs):
     engine = OpenVino(options.model, options.threads, profiling=True)
     agent.bind(engine, options)
     invoke = engine.invoker()
-    whole, columns = [], []
-    for turn in range(_WARMUP_RUNS + runs):
-        ns = timed(invoke)
-        if turn >= _WARMUP_RUNS:
-            whole.append(ns)
-            columns.append(engine.durations())
-    return dict(summary(whole, columns), method="OpenVINO's counters")
+    for _ in range(_WARMUP_RUNS):
+        invoke()
+    before = engine.mean_durations()
+    whole = [timed(invoke) for _ in range(runs)]
+    found = summary(whole, before, engine.mean_durations())
+    return dict(found, method="OpenVINO's counters (a mean for each node)")
 
 
-def summary(whole, columns):
-    """Put the nodes of all inferences side by side, without those that never took a microsecond."""
-    if len({tuple(one[:3] for one in column) for column in columns}) != 1:
+def summary(whole, before, after):
+    """Subtract what the warm-up took, and leave out nodes that took nothing after it.
+
+    Counters hold the mean of all inferences so far, and the first ones are many times slower.
+    """
+    if [one[:3] for one in before] != [one[:3] for one in after]:
         raise Failed("crashed", "OpenVINO reports other operators each time")
-    operators = [
-        {
-            "name": name,
-            "operator": "%s (%s)" % (operator, kernel),
-            "node": None,
-            "ns": [column[place][3] for column in columns],
-        }
-        for place, (name, operator, kernel, _) in enumerate(columns[0])
-    ]
-    return {"inference_ns": whole, "operators": [one for one in operators if any(one["ns"])]}
+    runs = len(whole)
+    operators = []
+    for (name, operator, kernel, mean_ns), (_, _, _, warmup_ns) in zip(after, before):
+        ns = ((_WARMUP_RUNS + runs) * mean_ns - _WARMUP_RUNS * warmup_ns) // runs
+        if ns > 0:
+            kind = "%s (%s)" % (operator, kernel)
+            operators.append({"name": name, "operator": kind, "node": None, "ns": [ns] * runs})
+    return {"inference_ns": whole, "operators": operators}
 
 
 OpenVino.profile = staticmethod(_profile)

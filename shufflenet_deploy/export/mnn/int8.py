@@ -5,8 +5,8 @@ one, so that with the few dozen images of a calibration they are the range of th
 ranges are observed in MNN's fp32 file over all images, and written where the quantiser's stand.
 
 A value that is only moved, joined or averaged keeps its scale. The quantiser chooses one for each
-reader, and where a value changes its scale on the way, MNN 3.6.1 chooses where to go through floats
-by the order of addresses in memory: the same file then answers differently from session to session.
+reader, and where a value changes its scale on the way, a file was observed to answer differently
+from one session of MNN 3.6.1 to the next. The cause was not found; with one scale it did not.
 
 Max pools compute in floats: on x86, MNN 3.6.1 stores a level of int8 as that level plus 128 without
 a sign, and its max pool compares these bytes as signed ones, which orders them wrongly. It computes

@@ -10,7 +10,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
 from shufflenet_deploy.runtime.agent_log import json_object, parse_log
 from shufflenet_deploy.runtime.agent_protocol import agent_options
-from shufflenet_deploy.runtime.base import Payload, Report
+from shufflenet_deploy.runtime.base import BuildCheck, Payload, Report
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class NativeRuntime:
     def standalone(self) -> bool:
         """A file of this runtime is a program."""
         return True
+
+    @property
+    def build_check(self) -> BuildCheck | None:
+        """A file brings all that it needs."""
+        return None
 
     def payload(self, _facts: TargetFacts) -> Payload:
         """Nothing is to be installed."""

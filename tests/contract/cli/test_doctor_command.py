@@ -69,5 +69,27 @@ def test_a_host_that_is_not_there(doctor):
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_build_lacks_is_told(doctor, tmp_path):
+    plain = checks_of(doctor("--json", "-r", "onnxruntime,onnxruntime-xnnpack"))
+    assert plain["onnxruntime"]["status"] == "ok"
+    lacking = plain["onnxruntime-xnnpack"]
+    assert (lacking["status"], lacking["value"]) == ("warn", "cannot be had")
+    assert "built without the XNNPACK provider: it has" in lacking["why"]
+    assert "CPUExecutionProvider" in lacking["why"]
+    assert "--use_xnnpack" in lacking["remedy"]
+    # A module of the same name stands in for a build that has the provider.
+    build = 'def get_available_providers():\n    return ["XnnpackExecutionProvider"]\n'
+    (tmp_path / "onnxruntime.py").write_text(build)
+    having = doctor("--json", "-r", "onnxruntime-xnnpack", env={"PYTHONPATH": str(tmp_path)})
+    assert checks_of(having)["onnxruntime-xnnpack"]["status"] == "ok"
+
+
+def test_what_every_wheel_lacks_is_told_before_one_is_installed(doctor, sshd):
+    done = doctor("--host", "pi", "--json", "-r", "onnxruntime-xnnpack", env=sshd.env)
+    lacking = checks_of(done)["onnxruntime-xnnpack"]
+    assert lacking["status"] == "fail"
+    assert lacking["why"].startswith("PyPI's wheels of onnxruntime are built without")
+
+
 def test_an_unknown_runtime_is_the_user_s_mistake(doctor):
     assert doctor("-r", "torch").returncode == 2

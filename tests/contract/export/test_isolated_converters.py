@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from shufflenet_deploy.export.executorch import converter as executorch
 from shufflenet_deploy.export.isolated import Environment, IsolatedConverter
 from shufflenet_deploy.export.openvino import converter as openvino
 from shufflenet_deploy.export.tflite import litert_torch, onnx2tf
-from shufflenet_deploy.records import Artifact, Resolution
+from shufflenet_deploy.records import Artifact, Precision, Resolution
 
 CONVERTERS = [
     onnx2tf.CONVERTER,
@@ -254,6 +255,32 @@ def test_a_delegates_file_is_what_the_module_computes(
         assert _by_bindings(artifact.path) == pytest.approx(
             executorch.load(artifact.path).run(_PICTURE).ravel(), abs=1e-5
         )
+
+
+@pytest.mark.onnx2tf
+@pytest.mark.timeout(900)  # installs the environment where it is missing
+def test_openvino_s_int8_files_are_equal_by_one_thread_and_by_two(tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    assert len(cores) > 1, "two threads need two cores"
+    contents = []
+    for threads in (1, 2):
+        # OpenVINO starts as many threads as there are cores for it, which its process inherits.
+        os.sched_setaffinity(0, sorted(cores)[:threads])
+        try:
+            artifact = export.export(
+                ExportRequest(
+                    model="shufflenet-g3-0.25x",
+                    format="openvino",
+                    precision=Precision.INT8,
+                    resolution=Resolution(height=32, width=32),
+                    remedies="none",
+                    out=tmp_path / str(threads),
+                )
+            )
+        finally:
+            os.sched_setaffinity(0, cores)
+        contents.append(artifact.path.read_bytes())
+    assert contents[0] == contents[1]
 
 
 _PICTURE = np.linspace(-1, 1, 3 * 32 * 32, dtype=np.float32).reshape(1, 3, 32, 32)

@@ -156,7 +156,7 @@ def test_what_such_files_do_not_come_in_is_a_mistake(folder: Path) -> None:
 
 
 def test_an_int8_file_of_mnn_answers_alike_in_every_session(folder: Path, tmp_path: Path) -> None:
-    """By addresses in memory, here moved by the file's name, MNN orders what it makes floats of."""
+    """Copies under names of many lengths, each loaded anew, stand for sessions."""
     content = made(folder, "mnn", "int8").path.read_bytes()
     picture = np.random.default_rng(0).normal(0, 1, (1, 3, 32, 32)).astype(np.float32)
     answers = []

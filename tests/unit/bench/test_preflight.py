@@ -286,6 +286,18 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
             "cannot be had",
             "--runtime litert",
         ),
+        (
+            seen(
+                plans={
+                    "a": ProvisioningPlan(how=None, text="built without it", remedy="build it"),
+                    "litert": ProvisioningPlan(how=Mode.WHEELS, text=""),
+                }
+            ),
+            "a",
+            Status.WARN,
+            "cannot be had",
+            "build it",
+        ),
     ],
 )
 def test_what_spoils_figures(case, name, status, told, remedy):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from datetime import UTC, datetime
+from io import StringIO
 
 import pytest
 import sample_runs
@@ -11,7 +14,7 @@ from pydantic import ValidationError
 
 from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Prediction, Resolution, StoredPrediction, TimeParts
-from shufflenet_deploy.report import predictions
+from shufflenet_deploy.report import Table, predicted_cells, predictions, render
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 #: The core of the samples' board.
@@ -44,16 +47,59 @@ def prediction(**changes):
 
 def test_a_prediction_stands_beside_the_measurement_of_its_cell():
     runs = [sample_runs.run(process=one, median=12.5e6) for one in range(3)]
-    (one,) = predictions.compared([prediction()], runs)
+    (one,) = predicted_cells.compared([prediction()], runs)
     assert one.host == runs[0].target.host
     assert one.error == pytest.approx(-0.2, abs=0.01)
-    assert one.row[-2:] == ("10.0 (± 25%)", "-20%")
-    text = predictions.text([one])
+    table = Table.from_runs(runs, predicted=[prediction()])
+    (row,) = predictions.rows(table)
+    assert row[-2:] == ("10.0 (± 25%)", "-20%")
+    text = predictions.text(table)
     assert "not measured" in text
     assert "measured ms" in text
     assert "predicted ms" in text
-    (part,) = predictions.part([one])
-    assert part.rows == (one.row,)
+    (part,) = predictions.part(table)
+    assert part.rows == (row,)
+
+
+def test_what_was_not_predicted_takes_no_room():
+    table = Table.from_runs([sample_runs.run()])
+    assert predictions.text(table) == ""
+    assert predictions.part(table) == []
+    assert predictions.TITLE not in render.markdown(table)
+    (line,) = csv.DictReader(StringIO(render.csv(table)))
+    assert line["predicted_ns"] == line["predicted_board"] == ""
+
+
+def test_every_form_has_predictions_apart_from_what_was_measured():
+    runs = [sample_runs.run(process=one, median=12.5e6) for one in range(3)]
+    without = Table.from_runs(runs)
+    one = Table.from_runs(runs, predicted=[prediction()])
+    measured = json.loads(render.json(without))["blocks"][0]["rows"][0]["entries"][0]
+    entry = json.loads(render.json(one))["blocks"][0]["rows"][0]["entries"][0]
+    (figure,) = entry.pop("predictions")
+    assert measured.pop("predictions") == []
+    assert entry == measured
+    assert (figure["kind"], figure["board"]) == ("predicted", "a-board")
+    assert (figure["low_ns"], figure["predicted_ns"], figure["high_ns"]) == (7.5e6, 10e6, 12.5e6)
+
+    (plain,), (line,) = (csv.DictReader(StringIO(render.csv(each))) for each in (without, one))
+    assert {name for name in line if line[name] != plain[name]} == {
+        f"predicted_{name}" for name in ("board", "ns", "low_ns", "high_ns", "validated")
+    }
+    assert (line["predicted_board"], float(line["predicted_ns"])) == ("a-board", 10e6)
+    two = Table.from_runs(runs, predicted=[prediction(), prediction(board="other")])
+    (line,) = csv.DictReader(StringIO(render.csv(two)))
+    assert line["predicted_board"] == "a-board; other"
+    assert [float(each) for each in line["predicted_low_ns"].split("; ")] == [7.5e6, 7.5e6]
+
+    text, shown = (
+        [each for each in render.markdown(table).splitlines() if each] for table in (without, one)
+    )
+    added = [each for each in shown if each not in text]
+    assert text == [each for each in shown if each not in added]
+    assert "not measured" in added[0]
+    assert "predicted ms" in added[1]
+    assert "10.0 (± 25%)" in added[-1]
 
 
 @pytest.mark.parametrize(
@@ -69,18 +115,16 @@ def test_a_prediction_stands_beside_the_measurement_of_its_cell():
 )
 def test_a_prediction_of_something_else_does_not(changes):
     runs = [sample_runs.run(process=one) for one in range(3)]
-    assert predictions.compared([prediction(**changes)], runs) == []
+    assert predicted_cells.compared([prediction(**changes)], runs) == []
 
 
 def test_the_newest_of_a_board_counts_and_boards_stay_apart():
     found = [prediction(), prediction(predicted_ns=11e6), prediction(board="other")]
-    shown = predictions.compared(found, [sample_runs.run()])
+    shown = predicted_cells.compared(found, [sample_runs.run()])
     assert sorted((one.prediction.board, one.prediction.predicted_ns) for one in shown) == [
         ("a-board", 11e6),
         ("other", 10e6),
     ]
-    assert predictions.text([]) == ""
-    assert predictions.part([]) == []
 
 
 def test_a_journal_keeps_predictions_apart_from_runs_and_hands_them_on(tmp_path):
