@@ -13,6 +13,7 @@ from shufflenet_deploy.codegen.emit.neon import (
     int8_packing,
     int8_pooling,
 )
+from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import DwconvSpec
 from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import packed_bytes, stored_bytes
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
 from shufflenet_deploy.codegen.ir import ops as ir
@@ -175,18 +176,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         w = unit.constant(packed)
         unit.call_parallel(name, op, x, w, y, work_items=target.height, work=work)
         return
-    task = int8_dwconv3x3.DwconvSpec(
-        channels=target.channels,
-        height=target.height,
-        width=target.width,
-        stride=op.stride[0],
-        x_pixel=source.pixel_stride,
-        x_row=source.row_stride,
-        y_pixel=target.pixel_stride,
-        y_row=target.row_stride,
-        shift=op.epilogue.shift,
-        overwrite_slack=target.overwrite_slack,
-    )
+    task = DwconvSpec.of(op)
     weight = op.weight.reshape(target.channels, 9)
     if unit.cpu.dot_product and task.stride == 1 and task.height > 1:
         packed = int8_dwconv3x3_rows.pack_weights(weight, op.bias, op.epilogue.multiplier)
@@ -216,18 +206,7 @@ def _is_plain_5x5(op: ir.DepthwiseConvolution) -> bool:
 def _depthwise_5x5(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     """Emit a 5x5 by dot products."""
     source, target = op.source, op.target
-    task = int8_dwconv5x5.Dwconv5x5Spec(
-        channels=target.channels,
-        height=target.height,
-        width=target.width,
-        stride=op.stride[0],
-        x_pixel=source.pixel_stride,
-        x_row=source.row_stride,
-        y_pixel=target.pixel_stride,
-        y_row=target.row_stride,
-        shift=op.epilogue.shift,
-        overwrite_slack=target.overwrite_slack,
-    )
+    task = DwconvSpec.of(op)
     weight = op.weight.reshape(target.channels, -1)
     packed = int8_dwconv5x5.pack_weights(weight, op.bias, op.epilogue.multiplier, op.stride[0])
     name = int8_dwconv5x5.emit_kernel(task, unit)

@@ -6,14 +6,15 @@ column serves three outputs. Without it pairs of taps are: two pairs of products
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
-
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import (
+    DwconvSpec,
+    emit_blocks,
+    pack_blocks,
+)
 from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.int8 import Multipliers
@@ -23,69 +24,36 @@ _CHANNELS = 16
 _DOT_VECTORS, _PAIR_VECTORS = 12, 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class DwconvSpec:
-    """A depthwise 3x3 over padded pixels; all distances are in bytes.
-
-    ``x`` is the first pixel of the first window, border included.
-    """
-
-    channels: int
-    height: int
-    width: int
-    stride: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    shift: int
-    overwrite_slack: int = 0
-
-
 def pack_weights(
     weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers, *, dot_product: bool
 ) -> NDArray[np.int8]:
     """Pack ``weight (channels, 9)``, biases and multipliers in blocks of sixteen channels."""
-    channels = len(weight)
-    blocks = ceil(channels / _CHANNELS)
-    taps = np.zeros((blocks * _CHANNELS, 3, 3), np.int8)  # (channel, row, column)
-    taps[:channels] = weight.reshape(channels, 3, 3)
-    ends = np.zeros((2, blocks * _CHANNELS), np.int32)
-    ends[0, :channels], ends[1, :channels] = bias, multiplier
-    packed = []
-    for block in range(blocks):
-        own = slice(block * _CHANNELS, (block + 1) * _CHANNELS)
+
+    def lanes(taps: NDArray[np.int8]) -> NDArray[np.int8]:
         if dot_product:
-            lanes = np.zeros((3, _CHANNELS, 4), np.int8)
-            lanes[:, :, :3] = taps[own].transpose(2, 0, 1)
-        else:
-            lanes = np.zeros((5, _CHANNELS, 2), np.int8)
-            lanes[:3] = taps[own, :2].transpose(2, 0, 1)
-            lanes[3] = taps[own, 2, :2]
-            lanes[4, :, 0] = taps[own, 2, 2]
-        packed += [lanes.ravel(), ends[:, own].ravel().view(np.int8)]
-    return np.concatenate(packed)
+            found = np.zeros((3, _CHANNELS, 4), np.int8)
+            found[:, :, :3] = taps.transpose(2, 0, 1)
+            return found
+        found = np.zeros((5, _CHANNELS, 2), np.int8)
+        found[:3] = taps[:, :2].transpose(2, 0, 1)
+        found[3] = taps[:, 2, :2]
+        found[4, :, 0] = taps[:, 2, 2]
+        return found
+
+    return pack_blocks(weight, bias, multiplier, _CHANNELS, lanes)
 
 
 def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows."""
-    dot_product = unit.cpu.dot_product
-    vectors = _DOT_VECTORS if dot_product else _PAIR_VECTORS
-    size = 16 * vectors + 128
-    blocks = ceil(spec.channels / _CHANNELS)
-    exact = spec.channels - (blocks - 1) * _CHANNELS
-    if spec.overwrite_slack >= blocks * _CHANNELS - spec.channels:
-        exact = _CHANNELS
-    whole = blocks if exact == _CHANNELS else blocks - 1
-    code = CWriter(depth=1)
-    code(f"x += begin * {spec.stride * spec.x_row}, y += begin * {spec.y_row};")
-    if whole:
-        code(f"for (int c = 0; c < {whole}; ++c, x += 16, w += {size}, y += 16)")
-        code(f"    {_channel_block(spec, unit, _CHANNELS)}(x, w, y, end - begin);")
-    if whole < blocks:
-        code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
-    head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
-    return unit.kernel("dwconv3x3", head, code)
+    vectors = _DOT_VECTORS if unit.cpu.dot_product else _PAIR_VECTORS
+    return emit_blocks(
+        spec,
+        unit,
+        name="dwconv3x3",
+        block=_CHANNELS,
+        block_bytes=16 * vectors + 2 * 4 * _CHANNELS,
+        emit_block=_channel_block,
+    )
 
 
 def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:

@@ -6,14 +6,15 @@ zero they give the upper output, with a zero and three taps the lower one.
 
 from __future__ import annotations
 
-from math import ceil
-
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
-from shufflenet_deploy.codegen.emit.neon.int8_dwconv3x3 import DwconvSpec
+from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import (
+    DwconvSpec,
+    emit_blocks,
+    pack_blocks,
+)
 from shufflenet_deploy.codegen.emit.neon.int8_lanes import CHANNELS, QUADS, dots, interleave
 from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
@@ -29,38 +30,25 @@ def pack_weights(
     weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers
 ) -> NDArray[np.int8]:
     """Pack ``weight (channels, 9)``, biases and multipliers in blocks of eight channels."""
-    channels = len(weight)
-    blocks = ceil(channels / CHANNELS)
-    taps = np.zeros((blocks * CHANNELS, _SIDE, _SIDE), np.int8)  # (channel, row, column)
-    taps[:channels] = weight.reshape(channels, _SIDE, _SIDE)
-    ends = np.zeros((2, blocks * CHANNELS), np.int32)
-    ends[0, :channels], ends[1, :channels] = bias, multiplier
-    packed = []
-    for block in range(blocks):
-        own = slice(block * CHANNELS, (block + 1) * CHANNELS)
-        lanes = np.zeros((2, _SIDE, CHANNELS, 4), np.int8)  # (output, column, channel, row)
-        lanes[0, ..., :_SIDE] = lanes[1, ..., 1:] = taps[own].transpose(2, 0, 1)
-        packed += [lanes.ravel(), ends[:, own].ravel().view(np.int8)]
-    return np.concatenate(packed)
+
+    def lanes(taps: NDArray[np.int8]) -> NDArray[np.int8]:
+        found = np.zeros((2, _SIDE, CHANNELS, 4), np.int8)  # (output, column, channel, row)
+        found[0, ..., :_SIDE] = found[1, ..., 1:] = taps.transpose(2, 0, 1)
+        return found
+
+    return pack_blocks(weight, bias, multiplier, CHANNELS, lanes)
 
 
 def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows."""
-    blocks = ceil(spec.channels / CHANNELS)
-    exact = spec.channels - (blocks - 1) * CHANNELS
-    if spec.overwrite_slack >= CHANNELS - exact:
-        exact = CHANNELS
-    whole = blocks if exact == CHANNELS else blocks - 1
-    code = CWriter(depth=1)
-    code(f"x += begin * {spec.x_row}, y += begin * {spec.y_row};")
-    if whole:
-        walk = f"x += {CHANNELS}, w += {_BLOCK_BYTES}, y += {CHANNELS}"
-        code(f"for (int c = 0; c < {whole}; ++c, {walk})")
-        code(f"    {_channel_block(spec, unit, CHANNELS)}(x, w, y, end - begin);")
-    if whole < blocks:
-        code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
-    head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
-    return unit.kernel("dwconv3x3", head, code)
+    return emit_blocks(
+        spec,
+        unit,
+        name="dwconv3x3",
+        block=CHANNELS,
+        block_bytes=_BLOCK_BYTES,
+        emit_block=_channel_block,
+    )
 
 
 def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:

@@ -7,14 +7,15 @@ of an output, whose 25 taps would be 6.25.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil
-
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import (
+    DwconvSpec,
+    emit_blocks,
+    pack_blocks,
+)
 from shufflenet_deploy.codegen.emit.neon.int8_lanes import CHANNELS, QUADS, dots, interleave
 from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
@@ -28,67 +29,35 @@ _RESIDENT = 10
 _BLOCK_BYTES = 16 * _VECTORS + 2 * 4 * CHANNELS
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dwconv5x5Spec:
-    """A depthwise 5x5 over padded pixels; all distances are in bytes.
-
-    ``x`` is the first pixel of the first window, border included.
-    """
-
-    channels: int
-    height: int
-    width: int
-    stride: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    shift: int
-    overwrite_slack: int = 0
-
-
 def pack_weights(
     weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers, stride: int
 ) -> NDArray[np.int8]:
     """Pack ``weight (channels, 25)``, biases and multipliers in blocks of eight channels."""
-    channels = len(weight)
-    blocks = ceil(channels / CHANNELS)
-    taps = np.zeros((blocks * CHANNELS, SIDE, SIDE), np.int8)  # (channel, row, column)
-    taps[:channels] = weight.reshape(channels, SIDE, SIDE)
-    ends = np.zeros((2, blocks * CHANNELS), np.int32)
-    ends[0, :channels], ends[1, :channels] = bias, multiplier
-    packed = []
-    for block in range(blocks):
-        own = slice(block * CHANNELS, (block + 1) * CHANNELS)
-        lanes = np.zeros((SIDE + 2, CHANNELS, 4), np.int8)
-        lanes[:SIDE] = taps[own, :4].transpose(2, 0, 1)
-        lanes[SIDE] = taps[own, 4, :4]
+
+    def lanes(taps: NDArray[np.int8]) -> NDArray[np.int8]:
+        found = np.zeros((SIDE + 2, CHANNELS, 4), np.int8)
+        found[:SIDE] = taps[:, :4].transpose(2, 0, 1)
+        found[SIDE] = taps[:, 4, :4]
         # The last tap is among the four pixels of the next output.
-        lanes[SIDE + 1, :, 4 - stride] = taps[own, 4, 4]
-        packed += [lanes.ravel(), ends[:, own].ravel().view(np.int8)]
-    return np.concatenate(packed)
+        found[SIDE + 1, :, 4 - stride] = taps[:, 4, 4]
+        return found
+
+    return pack_blocks(weight, bias, multiplier, CHANNELS, lanes)
 
 
-def emit_kernel(spec: Dwconv5x5Spec, unit: TranslationUnit) -> str:
+def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows."""
-    blocks = ceil(spec.channels / CHANNELS)
-    exact = spec.channels - (blocks - 1) * CHANNELS
-    if spec.overwrite_slack >= CHANNELS - exact:
-        exact = CHANNELS
-    whole = blocks if exact == CHANNELS else blocks - 1
-    code = CWriter(depth=1)
-    code(f"x += begin * {spec.stride * spec.x_row}, y += begin * {spec.y_row};")
-    if whole:
-        walk = f"x += {CHANNELS}, w += {_BLOCK_BYTES}, y += {CHANNELS}"
-        code(f"for (int c = 0; c < {whole}; ++c, {walk})")
-        code(f"    {_channel_block(spec, unit, CHANNELS)}(x, w, y, end - begin);")
-    if whole < blocks:
-        code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
-    head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
-    return unit.kernel("dwconv5x5", head, code)
+    return emit_blocks(
+        spec,
+        unit,
+        name="dwconv5x5",
+        block=CHANNELS,
+        block_bytes=_BLOCK_BYTES,
+        emit_block=_channel_block,
+    )
 
 
-def _channel_block(spec: Dwconv5x5Spec, unit: TranslationUnit, count: int) -> str:
+def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
     """Eight channels of so many rows; the first ``count`` are stored."""
     code = CWriter(depth=1)
     code(*(f"const int8x16_t w{i} = vld1q_s8(w + {16 * i});" for i in range(_RESIDENT)))
@@ -119,7 +88,7 @@ class _Row:
     four neighbours of the fifth row, ``n_Q`` those of the next output.
     """
 
-    def __init__(self, spec: Dwconv5x5Spec, code: CWriter, count: int) -> None:
+    def __init__(self, spec: DwconvSpec, code: CWriter, count: int) -> None:
         self._spec = spec
         self._code = code
         self._count = count
