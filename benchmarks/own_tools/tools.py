@@ -54,12 +54,17 @@ class Tool:
     @property
     def threads(self) -> int:
         """The threads that both it and the agent use."""
-        return 1 if self.single_threaded else len(os.sched_getaffinity(0))
+        return 1 if self.single_threaded else len(_cores())
+
+
+def _cores() -> list[int]:
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0))
 
 
 def run(words: list[str], threads: int = 1) -> str:
     """Standard output of a program that is pinned to as many cores as it has threads."""
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
+    cores = ",".join(map(str, _cores()[-threads:]))
     done = subprocess.run(
         ["taskset", "-c", cores, *words], capture_output=True, text=True, timeout=600, check=False
     )
@@ -72,7 +77,7 @@ def _onnxruntime_test(model: Path, _secs: float, runs: int) -> dict[str, float]:
     """The mean that the wheel of onnxruntime's own script prints, its first inference included."""
     program = Path(sys.executable).with_name("onnxruntime_test")
     words = [str(program), str(model), str(runs)]
-    said = run(words, len(os.sched_getaffinity(0)))
+    said = run(words, len(_cores()))
     found = re.search(r"avg latency: ([\d.]+) ms", said)
     return {"mean": float(found[1])} if found else {}
 

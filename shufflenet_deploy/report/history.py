@@ -138,7 +138,7 @@ class History:
 
 
 def history(
-    cell: MeasuredCell, runs: Sequence[Run], *, false_alarms: float = 0.01, suites: int = 0
+    cell: MeasuredCell, runs: Sequence[Run], *, false_alarms: float = 0.01, earlier: int = 0
 ) -> History:
     """The history of a cell.
 
@@ -146,7 +146,7 @@ def history(
         cell: which.
         runs: the attempts at it, in the order they were made; see ``Journal.runs_of``.
         false_alarms: probability of a step where nothing changed; see ``stats.change_points``.
-        suites: how many suites attempted it, where ``runs`` may be those of the newest only.
+        earlier: how many suites attempted it before those of ``runs``.
     """
     points = _points(runs)
     judged = [index for index, point in enumerate(points) if point.runs and not point.is_tainted]
@@ -160,7 +160,7 @@ def history(
         points=tuple(points),
         steps=tuple(_steps(points, judged, centers, places)),
         false_alarms=false_alarms,
-        earlier=max(0, suites - len(points)),
+        earlier=earlier,
     )
 
 
@@ -176,15 +176,12 @@ def histories(
 
     Of each cell at most the ``last`` suites are read.
     """
-    found = (
-        history(
-            cell,
-            journal.runs_of(cell, since=since, suites=last),
-            false_alarms=false_alarms,
-            suites=journal.suites_of(cell, since=since) if last is not None else 0,
-        )
-        for cell in cells
-    )
+    found = []
+    for cell in cells:
+        runs = journal.runs_of(cell, since=since, suites=last)
+        read = len({run.suite for run in runs})
+        earlier = journal.suites_of(cell, since=since) - read if read == last else 0
+        found.append(history(cell, runs, false_alarms=false_alarms, earlier=earlier))
     return [one for one in found if one.points]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, chunk_rows, contiguous_runs
 from shufflenet_deploy.codegen.emit.neon import (
     int8_conv,
@@ -166,29 +169,31 @@ def _convolution_then_shuffle(
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     """Emit a depthwise convolution."""
     source, target = op.source, op.target
-    if unit.cpu.dot_product and _is_plain_5x5(op):
-        _depthwise_5x5(op, unit)
-        return
-    if not op.is_plain_3x3:
-        x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
-        name, packed = int8_dwconv.emit_kernel(op, unit), int8_dwconv.pack_weights(op)
-        work = 5 * op.weight.size * target.pixels
-        w = unit.constant(packed)
-        unit.call_parallel(name, op, x, w, y, work_items=target.height, work=work)
-        return
-    task = DwconvSpec.of(op)
-    weight = op.weight.reshape(target.channels, 9)
-    if unit.cpu.dot_product and task.stride == 1 and task.height > 1:
-        packed = int8_dwconv3x3_rows.pack_weights(weight, op.bias, op.epilogue.multiplier)
-        name = int8_dwconv3x3_rows.emit_kernel(task, unit)
-    else:
-        packed = int8_dwconv3x3.pack_weights(
-            weight, op.bias, op.epilogue.multiplier, dot_product=unit.cpu.dot_product
-        )
-        name = int8_dwconv3x3.emit_kernel(task, unit)
+    name, packed, work = _depthwise_kernel(op, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
-    work = 40 * target.channels * target.height * target.width
-    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
+    w = unit.constant(packed)
+    unit.call_parallel(name, op, x, w, y, work_items=target.height, work=work * target.pixels)
+
+
+def _depthwise_kernel(
+    op: ir.DepthwiseConvolution, unit: Int8Unit
+) -> tuple[str, NDArray[np.int8], int]:
+    """The kernel for its windows, the constants, and the work of a pixel."""
+    channels, dot_product = op.target.channels, unit.cpu.dot_product
+    ends = (op.bias, op.epilogue.multiplier)
+    if dot_product and _is_plain_5x5(op):
+        task, weight = DwconvSpec.of(op), op.weight.reshape(channels, -1)
+        packed = int8_dwconv5x5.pack_weights(weight, *ends, task.stride)
+        return int8_dwconv5x5.emit_kernel(task, unit), packed, 80 * channels
+    if not op.is_plain_3x3:
+        name = int8_dwconv.emit_kernel(op, unit)
+        return name, int8_dwconv.pack_weights(op), 5 * op.weight.size
+    task, weight = DwconvSpec.of(op), op.weight.reshape(channels, 9)
+    if dot_product and task.stride == 1 and task.height > 1:
+        packed = int8_dwconv3x3_rows.pack_weights(weight, *ends)
+        return int8_dwconv3x3_rows.emit_kernel(task, unit), packed, 40 * channels
+    packed = int8_dwconv3x3.pack_weights(weight, *ends, dot_product=dot_product)
+    return int8_dwconv3x3.emit_kernel(task, unit), packed, 40 * channels
 
 
 def _is_plain_5x5(op: ir.DepthwiseConvolution) -> bool:
@@ -201,18 +206,6 @@ def _is_plain_5x5(op: ir.DepthwiseConvolution) -> bool:
         and down == right
         and down <= 2
     )
-
-
-def _depthwise_5x5(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """Emit a 5x5 by dot products."""
-    source, target = op.source, op.target
-    task = DwconvSpec.of(op)
-    weight = op.weight.reshape(target.channels, -1)
-    packed = int8_dwconv5x5.pack_weights(weight, op.bias, op.epilogue.multiplier, op.stride[0])
-    name = int8_dwconv5x5.emit_kernel(task, unit)
-    x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
-    work = 80 * target.channels * target.height * target.width
-    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
 
 
 def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:

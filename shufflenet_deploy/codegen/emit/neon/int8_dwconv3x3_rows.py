@@ -13,6 +13,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import (
     DwconvSpec,
     emit_blocks,
+    emit_row,
     pack_blocks,
 )
 from shufflenet_deploy.codegen.emit.neon.int8_lanes import CHANNELS, QUADS, dots, interleave
@@ -73,16 +74,7 @@ def _emit_rows(spec: DwconvSpec, code: CWriter, count: int, rows: int) -> None:
     code(*(f"int32x4_t c{slot}_0, c{slot}_1;" for slot in range(_SIDE)))
     for column in range(_SIDE - 1):
         _load(spec, code, rows, column)
-    times, rest = divmod(spec.width, _SIDE)
-    walk = f"from += {_SIDE * spec.x_pixel}, to += {_SIDE * spec.y_pixel}"
-    if times:
-        with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-            for at in range(_SIDE):
-                _output(spec, code, at, count, rows)
-    if rest and times == 1:
-        code(f"{walk};")
-    for at in range(rest):
-        _output(spec, code, at, count, rows)
+    emit_row(spec, code, _SIDE, lambda at: _output(spec, code, at, count, rows))
 
 
 def _load(spec: DwconvSpec, code: CWriter, rows: int, column: int) -> None:

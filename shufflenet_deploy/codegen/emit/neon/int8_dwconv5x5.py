@@ -14,6 +14,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.neon.int8_dwconv_blocks import (
     DwconvSpec,
     emit_blocks,
+    emit_row,
     pack_blocks,
 )
 from shufflenet_deploy.codegen.emit.neon.int8_lanes import CHANNELS, QUADS, dots, interleave
@@ -67,16 +68,7 @@ def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
         code("const int8_t *from = x;", "int8_t *to = y;")
         row = _Row(spec, code, count)
         row.begin()
-        times, rest = divmod(spec.width, SIDE)
-        walk = f"from += {SIDE * spec.stride * spec.x_pixel}, to += {SIDE * spec.y_pixel}"
-        if times:
-            with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-                for at in range(SIDE):
-                    row.output(at)
-        if rest and times == 1:
-            code(f"{walk};")
-        for at in range(rest):
-            row.output(at)
+        emit_row(spec, code, SIDE, row.output)
     head = "const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y, int rows"
     return unit.kernel("dwconv5x5_c8", f"LOOP void @({head})", code)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +89,7 @@ def emit_blocks(
     name: str,
     block: int,
     block_bytes: int,
-    emit_block: Callable[[Any, Any, int], str],
+    emit_block: Callable[[DwconvSpec, TranslationUnit, int], str],
 ) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows, block by block.
 
@@ -112,3 +111,22 @@ def emit_blocks(
         code(f"{emit_block(spec, unit, exact)}(x, w, y, end - begin);")
     head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
     return unit.kernel(name, head, code)
+
+
+def emit_row(
+    spec: DwconvSpec, code: CWriter, period: int, emit_output: Callable[[int], None]
+) -> None:
+    """Emit a row of outputs, ``period`` at a time: then columns are in their registers again.
+
+    ``emit_output`` emits one, counted from where ``from`` and ``to`` stand.
+    """
+    times, rest = divmod(spec.width, period)
+    walk = f"from += {period * spec.stride * spec.x_pixel}, to += {period * spec.y_pixel}"
+    if times:
+        with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
+            for at in range(period):
+                emit_output(at)
+    if rest and times == 1:
+        code(f"{walk};")
+    for at in range(rest):
+        emit_output(at)
