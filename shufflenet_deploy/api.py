@@ -33,9 +33,9 @@ from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.journal import LAST, Journal
 from shufflenet_deploy.records import Artifact, Metric, Run, first_problem, last_attempts
-from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.render import Rendering, render
 from shufflenet_deploy.report.suite_table import choose_baseline, read_runs
+from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.target import Target
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from shufflenet_deploy.cli.supplementary import described, summaries
 if TYPE_CHECKING:
     from shufflenet_deploy.cli.bench_run import BenchResult
     from shufflenet_deploy.records import Cell, Run
-    from shufflenet_deploy.report import Table
+    from shufflenet_deploy.report.table import Table
     from shufflenet_deploy.stats import Stability
 
 #: The files of ``--out``.
@@ -39,7 +39,8 @@ class BenchSummary:
 
     def show(self, *, as_json: bool, out: Path | None) -> None:
         """Print the table or the JSON, write the files, and warn of untrustworthy cells."""
-        from shufflenet_deploy.report import Table, render  # noqa: PLC0415
+        from shufflenet_deploy.report import render  # noqa: PLC0415
+        from shufflenet_deploy.report.table import Table  # noqa: PLC0415
 
         result = self._result
         table = Table.from_runs(

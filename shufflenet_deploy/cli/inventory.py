@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shufflenet_deploy.cli.bench_suite import cores, kind_of_cores
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.host_names import joined
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
@@ -23,7 +24,6 @@ def hosts_of(words: Sequence[str]) -> list[Host]:
         UsageError: there is no such group, or an inventory is damaged.
     """
     from shufflenet_deploy.fleet import read_inventory  # noqa: PLC0415
-    from shufflenet_deploy.transport.lab import joined  # noqa: PLC0415
 
     return read_inventory().expand(joined(words)) if words else []
 

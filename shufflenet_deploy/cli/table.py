@@ -18,8 +18,8 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.analysis.profile import Breakdown
     from shufflenet_deploy.records import Run
-    from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
+    from shufflenet_deploy.report.table import Table
 
 SUITE = typer.Option(
     "--suite",
@@ -120,16 +120,18 @@ def table(  # noqa: PLR0917 - one parameter per option
 
 def _renderers(built: Table, by: By) -> tuple[Callable[[Rendering], str], Callable[[bool], str]]:
     """The table in a form, and on a terminal with or without colours."""
-    from shufflenet_deploy.report import boards_render, render  # noqa: PLC0415
-    from shufflenet_deploy.report.boards import BoardTables  # noqa: PLC0415
-
     if by is By.HOST:
+        from shufflenet_deploy.report import boards_render  # noqa: PLC0415
+        from shufflenet_deploy.report.boards import BoardTables  # noqa: PLC0415
+
         tables = BoardTables.of(built)
         boards_render.check(tables)
         return (
             lambda form: boards_render.render(tables, form),
             lambda color: boards_render.terminal(tables, color=color),
         )
+    from shufflenet_deploy.report import render  # noqa: PLC0415
+
     return (
         lambda form: render.render(built, form),
         lambda color: render.terminal(built, color=color),
@@ -152,12 +154,12 @@ def build(
         UsageError: there are no runs, nothing fits, or no run is of the named baseline.
     """
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
-    from shufflenet_deploy.report import Table  # noqa: PLC0415
     from shufflenet_deploy.report.suite_table import (  # noqa: PLC0415
         choose_baseline,
         nearest_first,
         read_runs,
     )
+    from shufflenet_deploy.report.table import Table  # noqa: PLC0415
 
     with open_journal(journal) as book:
         runs, own = read_runs(book, suite)

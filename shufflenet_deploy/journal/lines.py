@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from shufflenet_deploy.bounded import parse_json
 from shufflenet_deploy.errors import UsageError
@@ -26,7 +26,8 @@ Exported = Run | AnyObservation | Evaluation | StoredPrediction | SuiteNote
 _of_a_kind: TypeAdapter[AnyObservation | Evaluation | StoredPrediction | SuiteNote] = TypeAdapter(
     Annotated[
         AnyObservation | Evaluation | StoredPrediction | SuiteNote, Field(discriminator="kind")
-    ]
+    ],
+    config=ConfigDict(defer_build=True),
 )
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 
 from shufflenet_deploy.bounded import integer, parse_json
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.journal.cells import cell_of_record
+
+#: MySQL's own TEXT ends at 64 KiB; of this length it makes one that does not.
+_LONG_TEXT = sa.Text(2**32 - 1)
 
 #: Holds the schema version.
 about = sa.Table(
@@ -212,7 +214,7 @@ def _create_tables(connection: sa.Connection) -> None:
         sa.Column("process", sa.Integer, nullable=False),
         sa.Column("artifact_sha256", sa.String(64), nullable=True),
         # MySQL's own TEXT ends at 64 KiB.
-        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+        sa.Column("record", sa.Text().with_variant(_LONG_TEXT, "mysql"), nullable=False),
     )
     tables.create_all(connection)
 
@@ -274,7 +276,7 @@ def _add_observations(connection: sa.Connection) -> None:
         sa.Column("started_at", sa.String(40), nullable=False),
         sa.Column("host", sa.Text, nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
-        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+        sa.Column("record", sa.Text().with_variant(_LONG_TEXT, "mysql"), nullable=False),
     )
     tables.create_all(connection)
 
@@ -289,7 +291,7 @@ def _add_evaluations(connection: sa.Connection) -> None:
         sa.Column("id", sa.String(64), nullable=False, unique=True),
         sa.Column("at", sa.String(40), nullable=False),
         sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
-        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+        sa.Column("record", sa.Text().with_variant(_LONG_TEXT, "mysql"), nullable=False),
     )
     tables.create_all(connection)
 
@@ -306,7 +308,7 @@ def _index_runs(connection: sa.Connection) -> None:
         "cells",
         sa.MetaData(),
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+        sa.Column("record", sa.Text().with_variant(_LONG_TEXT, "mysql"), nullable=False),
     )
     known.create(connection)
     connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN cell VARCHAR(32)")
@@ -364,7 +366,7 @@ def _add_predictions(connection: sa.Connection) -> None:
         sa.Column("id", sa.String(64), nullable=False, unique=True),
         sa.Column("at", sa.String(40), nullable=False),
         sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
-        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+        sa.Column("record", sa.Text().with_variant(_LONG_TEXT, "mysql"), nullable=False),
     )
     tables.create_all(connection)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy.errors import UsageError
@@ -66,9 +66,11 @@ _PROFILE = "profile"
 _WRITER_LOCK = 0x53484644
 
 #: Rows that are held while records are read: a run may have ten thousand samples.
-_ROWS_AT_A_TIME = 32
+_ROWS_AT_A_TIME = 256
 
-_observation: TypeAdapter[AnyObservation] = TypeAdapter(Observation)
+_observation: TypeAdapter[AnyObservation] = TypeAdapter(
+    Observation, config=ConfigDict(defer_build=True)
+)
 
 #: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
@@ -306,7 +308,7 @@ class Journal:
     def suites(self, limit: int | None = None) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first; at most ``limit`` of them."""
         with self._translated(), self._engine.connect() as connection:
-            only = None if limit is None else suites.ids(connection)[:limit]
+            only = None if limit is None else suites.ids(connection, limit)
             rows = list(suites.rows(connection, self._tell_damage, only))
         return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
@@ -317,23 +319,32 @@ class Journal:
             UsageError: none or several fit.
         """
         with self._translated(), self._engine.connect() as connection:
-            if name != LAST:
-                for row in suites.rows(connection, self._tell_damage, [name]):
-                    return row
-            known = suites.ids(connection)
-            fitting = [one for one in known if name == LAST or str(one).startswith(name)]
-            readable = (
-                row for one in fitting for row in suites.rows(connection, self._tell_damage, [one])
-            )
-            found = list(itertools.islice(readable, 1 if name == LAST else _SHOWN_SUITES))
+            if name == LAST:
+                found = list(itertools.islice(self._newest(connection), 1))
+            else:
+                found = list(suites.rows(connection, self._tell_damage, [name]))
+            if not found and name != LAST:
+                fitting = [one for one in suites.ids(connection) if str(one).startswith(name)]
+                found = list(itertools.islice(self._readable(connection, fitting), _SHOWN_SUITES))
+            is_empty = not found and not suites.ids(connection, 1)
         if len(found) == 1:
             return found[0]
         if found:
             ids = ", ".join(row.id for row in found)
             raise UsageError(f"'{name}' fits several suites: {ids}; write more of the name")
-        if name == LAST or not known:
+        if name == LAST or is_empty:
             raise UsageError(f"the journal {self.location} is empty: run bench first")
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
+
+    def _newest(self, connection: sa.Connection) -> Iterator[SuiteRow]:
+        """Suites that can be read, newest first; most journals have one among the first few."""
+        few = suites.ids(connection, _SHOWN_SUITES)
+        yield from self._readable(connection, few)
+        yield from self._readable(connection, suites.ids(connection)[len(few) :])
+
+    def _readable(self, connection: sa.Connection, ids: Iterable[Any]) -> Iterator[SuiteRow]:
+        for one in ids:
+            yield from suites.rows(connection, self._tell_damage, [one])
 
     def cells(self) -> list[MeasuredCell]:
         """Every cell that has runs, on each of its hosts, in no order."""

@@ -16,6 +16,9 @@ from shufflenet_deploy.records import Metric, Record, first_problem
 
 _runs, _suites, _tallies = schema.runs, schema.suites, schema.tallies
 
+#: A database may order moments of one second by rules of a language, and not by their digits.
+_MARGIN = 32
+
 
 class SuiteRow(Record):
     """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
@@ -128,17 +131,24 @@ def rows(
             on_damaged(f"suite {first_line(repr(suite), 80)}: {first_problem(error)}")
 
 
-def ids(connection: sa.Connection) -> list[Any]:
-    """The ids of all suites, newest first."""
-    known = sa.select(_suites.c.id, _suites.c.created_at)
+def ids(connection: sa.Connection, most: int | None = None) -> list[Any]:
+    """The ids of all suites, or of so many, newest first."""
     noted = sa.exists().where(_suites.c.id == _tallies.c.suite)
-    strangers = sa.select(_tallies.c.suite, _tallies.c.first_at).where(~noted)
-    began = [
-        (str(row[1]), str(row[0]), row[0])
-        for one in (known, strangers)
-        for row in connection.execute(one)
-    ]
-    return [suite for *_, suite in sorted(began, key=lambda one: one[:2], reverse=True)]
+    began: list[tuple[str, str, Any]] = []
+    for suite, at, chosen in (
+        (_suites.c.id, _suites.c.created_at, sa.select(_suites.c.id, _suites.c.created_at)),
+        (
+            _tallies.c.suite,
+            _tallies.c.first_at,
+            sa.select(_tallies.c.suite, _tallies.c.first_at).where(~noted),
+        ),
+    ):
+        query = chosen
+        if most is not None:
+            query = chosen.order_by(at.desc(), suite.desc()).limit(most + _MARGIN)
+        began += [(str(row[1]), str(row[0]), row[0]) for row in connection.execute(query)]
+    ordered = sorted(began, key=lambda one: one[:2], reverse=True)
+    return [suite for *_, suite in ordered[:most]]
 
 
 def _selected(

@@ -25,7 +25,7 @@ from shufflenet_deploy.printing import first_line
 class Record(BaseModel):
     """A frozen value with a stable JSON form; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 #: Identifiers of a run, a suite, a file's bytes; no longer than the journal's columns.

@@ -1,5 +1,1 @@
-"""Reports: runs -> ``Table`` -> text for people, machines and papers. Depends on runs alone."""
-
-from shufflenet_deploy.report.table import Table
-
-__all__ = ["Table"]
+"""Reports: runs -> ``table.Table`` -> text for people, machines, papers. Depends on runs alone."""

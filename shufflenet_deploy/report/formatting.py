@@ -6,11 +6,14 @@ Renderers add only mark-up. Latency is shown in ms, cost in Minstr (millions of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from shufflenet_deploy.records import Cell, Metric
 from shufflenet_deploy.report import numerals
-from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, TableCell
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.report.table import Table
 
 #: Placeholder of a missing value.
 ABSENT = "-"

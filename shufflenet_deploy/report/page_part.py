@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from shufflenet_deploy.report.svg import Chart
+if TYPE_CHECKING:
+    from shufflenet_deploy.report.svg import Chart
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.stats.intervals import MAD_TO_SIGMA, FloatArray
+from shufflenet_deploy.stats.intervals import MAD_TO_SIGMA, FloatArray, mad, median
 
 #: A level has at least so many values.
 LEAST = 3
@@ -133,8 +133,7 @@ class _Test:
 
 
 def _clipped(values: FloatArray) -> FloatArray:
-    middle = float(np.median(values))
-    reach = _REACH * MAD_TO_SIGMA * float(np.median(np.abs(values - middle)))
+    middle, reach = median(values), _REACH * MAD_TO_SIGMA * mad(values)
     return np.clip(values, middle - reach, middle + reach) if reach > 0 else values
 
 

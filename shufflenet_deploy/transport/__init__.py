@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.host_names import is_lab_host
 from shufflenet_deploy.transport.adb import AdbTransport, devices
 from shufflenet_deploy.transport.adb_devices import AndroidDevice
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
-from shufflenet_deploy.transport.lab import Lab, LabTransport, is_lab_host
+from shufflenet_deploy.transport.lab import Lab, LabTransport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.shared_disk import SharedDisk
 from shufflenet_deploy.transport.ssh import SshClient, SshTransport

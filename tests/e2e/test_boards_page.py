@@ -6,8 +6,8 @@ import pytest
 import sample_runs
 from axe_playwright_python.sync_playwright import Axe
 
-from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.html import html
+from shufflenet_deploy.report.table import Table
 
 HOSTS = ("pi3", "pi4", "pi5", "a-board-with-a-long-name", "rock", "odroid")
 

@@ -13,10 +13,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page
 
 from shufflenet_deploy.records import Failure, FailureKind, Precision
-from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.page_part import Part
+from shufflenet_deploy.report.table import Table
 
 LONG = "verylongname" * 12
 

@@ -7,6 +7,6 @@ gives everything back when whoever started it is gone, killed or not. ``link`` i
 from __future__ import annotations
 
 from shufflenet_deploy.transport.lab.link import Lab, LabTransport
-from shufflenet_deploy.transport.lab.wanted import Wanted, is_lab_host, joined
+from shufflenet_deploy.transport.lab.wanted import Wanted
 
-__all__ = ["Lab", "LabTransport", "Wanted", "is_lab_host", "joined"]
+__all__ = ["Lab", "LabTransport", "Wanted"]

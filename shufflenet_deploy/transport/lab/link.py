@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from shufflenet_deploy.errors import ConnectError
+from shufflenet_deploy.host_names import LAB_PREFIX
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.lab.lease import Lease
-from shufflenet_deploy.transport.lab.wanted import PREFIX, Wanted
+from shufflenet_deploy.transport.lab.wanted import Wanted
 
 #: Names the coordinator, as for labgrid's own programs; so does the default.
 COORDINATOR_VARIABLE = "LG_COORDINATOR"
@@ -85,7 +86,7 @@ class LabTransport(Transport):
             granted = self._lease.ask()
             if self._wanted.tags:
                 # Which board it is decides what its figures are compared with.
-                self.host = f"{PREFIX}{granted.place}"
+                self.host = f"{LAB_PREFIX}{granted.place}"
             self._link = self._connect(granted.destination, self.host)
             self._reach(granted.proxy)
         except BaseException:

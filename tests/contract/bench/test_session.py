@@ -27,7 +27,7 @@ from shufflenet_deploy.records import (
     FailureKind,
     Measurement,
 )
-from shufflenet_deploy.report import Table
+from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import CommandResult
 

@@ -75,6 +75,46 @@ def test_the_newest_suites_of_a_cell_are_read_alone(journal):
     assert journal.suites_of(cell, since=made[1].started_at) == 2
 
 
+def test_the_newest_suites_are_found_wherever_they_stand(journal):
+    """Some are noted and some are only runs, as an older version or an import leaves them."""
+    order = [5, 0, 3, 1, 4, 2]
+    made = list(nights(count=len(order)))
+    for number in order:
+        journal.append(made[number])
+    with journal._writer.begin() as connection:
+        for number in (1, 4):
+            connection.execute(
+                schema.suites.insert().values(
+                    id=f"night-{number}",
+                    name="nightly",
+                    host="pi",
+                    created_at=made[number].started_at.isoformat(),
+                    definition="{}",
+                    imported=0,
+                )
+            )
+    newest_first = [f"night-{number}" for number in reversed(range(len(order)))]
+    assert [one.id for one in journal.suites(4)] == newest_first[:4]
+    assert [one.id for one in journal.suites()] == newest_first
+    assert journal.suite().id == newest_first[0]
+
+
+def test_the_last_suite_is_the_newest_that_can_be_read(journal):
+    for run in nights(count=9):
+        journal.append(run)
+    with journal._writer.begin() as connection:
+        damaged = [f"night-{number}" for number in range(2, 9)]
+        tallies = schema.tallies
+        connection.execute(
+            tallies.update().where(tallies.c.suite.in_(damaged)).values(measurements=-1, host="\n")
+        )
+    complaints = []
+    with Journal(journal.address, on_damaged=complaints.append) as book:
+        assert book.suite().id == "night-1"
+    assert len(complaints) == len(damaged)
+    assert all("suite 'night-" in one for one in complaints)
+
+
 def test_profiles_are_no_history(journal):
     run = next(nights())
     journal.append(run.model_copy(update={"purpose": "profile"}))

@@ -10,10 +10,11 @@ import pytest
 import sample_runs
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.report import Table, boards_render
+from shufflenet_deploy.report import boards_render
 from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.render import Rendering
+from shufflenet_deploy.report.table import Table
 
 SMALL, LARGE, ALEXNET = "shufflenet-g3-0.5x", "shufflenet-g3-1x", "alexnet"
 #: Milliseconds of two boards: on the second one the small model is slower than the large one.

@@ -96,7 +96,7 @@ def test_points_are_in_the_order_of_time_however_they_were_imported(slower):
 
 
 def test_a_suite_says_the_same_as_its_table(slower):
-    from shufflenet_deploy.report import Table  # noqa: PLC0415
+    from shufflenet_deploy.report.table import Table  # noqa: PLC0415
 
     (block,) = Table.from_runs(night(3)).blocks
     point = of(slower).points[3]

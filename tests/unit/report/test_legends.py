@@ -10,10 +10,11 @@ import pytest
 import sample_runs
 
 from shufflenet_deploy.records import Precision
-from shufflenet_deploy.report import Table, render
+from shufflenet_deploy.report import render
 from shufflenet_deploy.report.chart_files import plots
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import html
+from shufflenet_deploy.report.table import Table
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
 THROTTLED = {"throttled": 4, "frequency_khz": {"cpu0": 600_000}}

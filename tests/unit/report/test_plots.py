@@ -10,8 +10,8 @@ import pytest
 import sample_runs
 from PIL import Image
 
-from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.chart_files import plots
+from shufflenet_deploy.report.table import Table
 
 KINDS = {"speedup", "figures", "arrived", "samples", "temperature", "frequency"}
 

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Prediction, Resolution, StoredPrediction, TimeParts
-from shufflenet_deploy.report import Table, predicted_cells, predictions, render
+from shufflenet_deploy.report import predicted_cells, predictions, render
+from shufflenet_deploy.report.table import Table
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 #: The core of the samples' board.

@@ -10,10 +10,10 @@ import sample_runs
 
 from shufflenet_deploy.analysis.profile import decompositions, of_suite
 from shufflenet_deploy.records import LayerKind, LayerWork, OperatorTiming, Profile
-from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.chart_files import plots
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.profiles import as_text
+from shufflenet_deploy.report.table import Table
 
 SMALL, LARGE = "shufflenet-g3-0.5x", "shufflenet-g3-1x"
 

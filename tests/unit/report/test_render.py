@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from shufflenet_deploy.records import Failure, FailureKind, Precision
-from shufflenet_deploy.report import Table, formatting, latex, markdown, numerals, render
+from shufflenet_deploy.report import formatting, latex, markdown, numerals, render
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.render import Rendering
+from shufflenet_deploy.report.table import Table
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
 NASTY = 'a|b <b>*bold*</b> _x_ `c` \\ & 50 % #1 ~ {x} $y$ ^ "q" [l](u) [/x] é ∀'

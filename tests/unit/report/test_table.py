@@ -17,7 +17,8 @@ from shufflenet_deploy.records import (
     Recipe,
     Run,
 )
-from shufflenet_deploy.report import Table, render
+from shufflenet_deploy.report import render
+from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, TableCell
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")

@@ -48,6 +48,14 @@ def test_a_summary_is_ordered_and_within_the_samples(values):
 
 
 @few
+@given(samples, st.integers(1, 9))
+def test_medians_are_those_of_numpy_bit_for_bit(values, columns):
+    assert stats.median(values) == float(np.median(values))
+    rows = np.resize(np.asarray(values, dtype=np.float64) / 3, (len(values), columns))
+    assert np.array_equal(intervals._median(rows), np.median(rows, axis=1))
+
+
+@few
 @given(samples, st.integers(2, 50))
 def test_statistics_scale_with_their_unit(values, factor):
     scaled = [value * factor for value in values]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport.lab import Wanted, joined
+from shufflenet_deploy.host_names import joined
+from shufflenet_deploy.transport.lab import Wanted
 
 
 def test_a_place_or_tags():
