@@ -259,18 +259,19 @@ def test_a_delegates_file_is_what_the_module_computes(
 
 @pytest.mark.onnx2tf
 @pytest.mark.timeout(900)  # installs the environment where it is missing
-def test_openvino_s_int8_files_are_equal_by_one_thread_and_by_two(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fmt", ["openvino", "executorch"])
+def test_int8_files_are_equal_by_one_thread_and_by_two(fmt: str, tmp_path: Path) -> None:
     cores = os.sched_getaffinity(0)
     assert len(cores) > 1, "two threads need two cores"
     contents = []
     for threads in (1, 2):
-        # OpenVINO starts as many threads as there are cores for it, which its process inherits.
+        # Converters start as many threads as there are cores for them, which a process inherits.
         os.sched_setaffinity(0, sorted(cores)[:threads])
         try:
             artifact = export.export(
                 ExportRequest(
                     model="shufflenet-g3-0.25x",
-                    format="openvino",
+                    format=fmt,
                     precision=Precision.INT8,
                     resolution=Resolution(height=32, width=32),
                     remedies="none",
