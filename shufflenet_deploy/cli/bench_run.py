@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.journal import Journal
-    from shufflenet_deploy.records import AnyObservation, Evaluation, Run
+    from shufflenet_deploy.records import AnyObservation, Evaluation, Prediction, Run
     from shufflenet_deploy.target import TransferStats
     from shufflenet_deploy.transport import Lab
 
@@ -39,6 +39,7 @@ class BenchResult:
     profiles: Profiles
     observations: list[AnyObservation]
     evaluations: list[Evaluation]
+    predictions: list[Prediction]
     traffic: TransferStats
 
     @classmethod
@@ -56,6 +57,7 @@ class BenchResult:
             profiles=Profiles(profiles=journal.profiles(suite_id), measured=runs),
             observations=newest(journal.observations(suite_id)),
             evaluations=journal.evaluations(),
+            predictions=journal.predictions(),
             traffic=traffic,
         )
 

@@ -44,7 +44,10 @@ class BenchSummary:
 
         result = self._result
         table = Table.from_runs(
-            result.runs, baseline=result.suite.baseline or "", evaluations=result.evaluations
+            result.runs,
+            baseline=result.suite.baseline or "",
+            evaluations=result.evaluations,
+            predicted=result.predictions,
         )
         if out is not None:
             _write(table, out)

@@ -93,7 +93,6 @@ def table(  # noqa: PLR0917 - one parameter per option
     With --by host it shows the models by boards: which keep the paper's promise, and which models
     change places.
     """
-    from shufflenet_deploy.report import predictions  # noqa: PLC0415
     from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if as_json and form not in (None, Form.JSON):
@@ -112,8 +111,7 @@ def table(  # noqa: PLR0917 - one parameter per option
             write_whole(path, content)
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        beside = predictions.text(built)
-        show(lambda color: colored(color) + (f"\n{beside}" if beside else ""))
+        show(colored)
     else:
         typer.echo(rendered(Rendering(chosen)), nl=False)
 

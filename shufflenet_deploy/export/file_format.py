@@ -38,6 +38,8 @@ class FileFormat(ABC):
     tools: ClassVar[tuple[str, ...]]
     #: The axes of an image as its files take it.
     layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"
+    #: Endings of what its files can be unpacked into, and how a file is made of it again.
+    parts: ClassVar[Mapping[str, str]] = {}
     #: True for what ``export`` makes where no format is asked for.
     is_usual: ClassVar[bool] = False
     #: True where files of anybody's making can be measured as they are.
@@ -164,7 +166,7 @@ class FileFormat(ABC):
         """The preprocessing of a file, from its own metadata; None without.
 
         Raises:
-            UsageError: it is damaged.
+            MALFORMED: it is damaged.
         """
         del path
         return None

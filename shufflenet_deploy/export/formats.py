@@ -27,6 +27,7 @@ __all__ = [
     "get",
     "kind_of",
     "names",
+    "refuse_part",
 ]
 
 #: So many bytes at the start and at the end of a file identify its format.
@@ -60,10 +61,12 @@ def every() -> tuple[FileFormat, ...]:
 
 
 def kind_of(path: Path) -> FileFormat:
-    """The format of a file, by its bytes; ONNX has no mark, so it is what remains.
+    """The format of a file, by its bytes, and by its ending where they have no format's mark.
+
+    A damaged file has lost its mark, so that its name tells what it should have been.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or neither tells.
     """
     try:
         with path.open("rb") as stream:
@@ -72,7 +75,26 @@ def kind_of(path: Path) -> FileFormat:
             end = stream.read(MARK_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return next((one for one in every() if one.recognises(start, end)), get("onnx"))
+    for one in every():
+        if one.recognises(start, end):
+            return one
+    for one in every():
+        if path.suffix == f".{one.ending}":
+            return one
+    refuse_part(path)
+    known = ", ".join(sorted(f".{one.ending}" for one in every()))
+    raise UsageError(f"{path} is no exported file by its content or its name; those end in {known}")
+
+
+def refuse_part(path: Path) -> None:
+    """Refuse what a file of a format is unpacked into.
+
+    Raises:
+        UsageError: it ends as such a part; the message tells how a file is made of it.
+    """
+    for one in every():
+        if path.suffix in one.parts:
+            raise UsageError(f"{path} is a part of a file of {one.title}: {one.parts[path.suffix]}")
 
 
 def distribution_versions(names: Iterable[str]) -> dict[str, str]:

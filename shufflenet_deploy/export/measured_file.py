@@ -48,6 +48,7 @@ class MeasuredFiles:
         Raises:
             UsageError: it is no file of such a format, or an input's shape is open and not stated.
         """
+        formats.refuse_part(path)
         if path.suffix not in endings():
             raise UsageError(
                 f"--file {path}: measured as they are, files end in {', '.join(sorted(endings()))}"

@@ -6,7 +6,12 @@ numbers are numbers that a network can have, and its texts can be printed (``pri
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
+
+from shufflenet_deploy.errors import UsageError
 
 #: What parsers raise for bytes that they did not expect. ``RecursionError`` is a ``RuntimeError``,
 #: and the errors of pydantic, of decoding and of numpy's shapes are ``ValueError``.
@@ -21,10 +26,18 @@ MALFORMED = (
     RuntimeError,
     TypeError,
     ValueError,
+    struct.error,
+    zipfile.BadZipFile,
 )
 
 _MOST_COUNT = 10**18
 _MOST_RANK = 32
+
+
+def damaged(path: Path, title: str, why: str = "") -> UsageError:
+    """The refusal of a file that begins, ends or is named as one of the format ``title``."""
+    reason = f" ({why})" if why else ""
+    return UsageError(f"{path} is not an undamaged {title} file{reason}; export it again")
 
 
 def product(sizes: Iterable[int]) -> int:

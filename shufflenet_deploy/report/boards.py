@@ -17,7 +17,14 @@ from pydantic import Field
 
 from shufflenet_deploy.records import Format, Metric, Precision, Record, ResolutionText
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.table_model import Block, Estimate, Row, Speedup, TableCell
+from shufflenet_deploy.report.table_model import (
+    Block,
+    Estimate,
+    PredictedFigure,
+    Row,
+    Speedup,
+    TableCell,
+)
 
 #: Version of the JSON form of ``BoardTables``.
 SCHEMA_VERSION = 1
@@ -30,7 +37,8 @@ class BoardFigure(Record):
 
     ``promise`` says whether the whole interval of the speedup is at least the paper's ("kept"),
     whether it is below ("not kept"), or neither ("open"); None where the paper has no figure, or
-    either latency is tainted. ``place`` is where the page tells the conditions.
+    either latency is tainted. ``predictions`` were not measured: they enter no speedup and no rank.
+    ``place`` is where the page tells the conditions.
     """
 
     estimate: Estimate | None
@@ -40,6 +48,7 @@ class BoardFigure(Record):
     paper_speedup: float | None
     promise: Promise | None
     rank: int | None
+    predictions: tuple[PredictedFigure, ...] = ()
     place: str = Field(exclude=True)
 
 
@@ -197,6 +206,7 @@ def _figures(column: _Column) -> dict[_Key, BoardFigure]:
             paper_speedup=entry.paper_speedup,
             promise=None if tainted else _promise(column.block, entry),
             rank=ranked.index(entry.estimate.median) + 1 if trusted and entry.estimate else None,
+            predictions=entry.predictions,
             place=place_of(column.name, number, column.index),
         )
     return found

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Metric
-from shufflenet_deploy.report import formatting, latex, markdown, numerals
+from shufflenet_deploy.report import formatting, json_csv, latex, markdown, numerals, predictions
 from shufflenet_deploy.report.boards import BoardFigure, BoardRow, BoardTable, BoardTables
 from shufflenet_deploy.report.render import Rendering
 from shufflenet_deploy.report.svg import (
@@ -159,6 +159,8 @@ def terminal(tables: BoardTables, *, width: int | None = None, color: bool = Fal
         for line in (*conditions(table), ""):
             console.print(Text(line, style="dim"))
     console.print(Text(_LEGEND, style="dim"))
+    for line in predictions.lines(predictions.rows_by_board(tables)):
+        console.print(Text(line))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -274,7 +276,8 @@ def _markdown(tables: BoardTables) -> str:
             *(f"- {markdown.escape(one)}" for one in (*conclusions(table), *conditions(table))),
         ]
         parts.append("\n".join(lines))
-    return "\n\n".join([*parts, markdown.escape(_LEGEND)]) + "\n"
+    predicted = markdown.predicted(predictions.rows_by_board(tables))
+    return "\n\n".join([*parts, *predicted, markdown.escape(_LEGEND)]) + "\n"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -322,7 +325,7 @@ def _latex(tables: BoardTables) -> str:
 \end{{table}}
 """
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, *latex.predicted(predictions.rows_by_board(tables))])
 
 
 def _csv(tables: BoardTables) -> str:
@@ -342,6 +345,7 @@ def _csv(tables: BoardTables) -> str:
                 "promise",
                 "rank",
                 "stability",
+                *json_csv.predicted(()),
             ),
         ]
     )
@@ -364,6 +368,7 @@ def _csv(tables: BoardTables) -> str:
                         *(row.model, options, table.metric.unit),
                         *(None if value is None else numerals.plain(value) for value in figures),
                         *(one.promise, one.rank, one.stability),
+                        *json_csv.predicted(one.predictions).values(),
                     ]
                 )
     return stream.getvalue()

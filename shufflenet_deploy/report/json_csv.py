@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.table_model import Block, CellEnergy, Row, TableCell
+from shufflenet_deploy.report.table_model import Block, CellEnergy, PredictedFigure, Row, TableCell
 
 
 def as_json(table: Table) -> str:
@@ -60,7 +61,7 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
         **_footprint(entry),
         **_energy(entry),
-        **_predicted(entry),
+        **predicted(entry.predictions),
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
         "failure": entry.failure.kind.value if entry.failure else None,
@@ -92,11 +93,11 @@ def _energy(entry: TableCell) -> dict[str, Any]:
     return {f"energy_{name}": getattr(entry.energy, name, None) for name in CellEnergy.model_fields}
 
 
-def _predicted(entry: TableCell) -> dict[str, Any]:
+def predicted(predictions: Sequence[PredictedFigure]) -> dict[str, Any]:
     """What was not measured, in columns of its own; those of several boards are joined."""
 
     def all_of(name: str) -> Any:
-        values = [getattr(one, name) for one in entry.predictions]
+        values = [getattr(one, name) for one in predictions]
         return values[0] if len(values) == 1 else _joined(map(str, map(_written, values))) or None
 
     return {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report import formatting, predictions
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
@@ -42,7 +42,45 @@ _COMMANDS = {
 def latex(table: Table) -> str:
     r"""The table as LaTeX floats; a document needs ``\usepackage{booktabs}``."""
     head = "% Written by shufflenet-deploy. Needs \\usepackage{booktabs}.\n"
-    return head + "\n".join(_block(table, block) for block in table.blocks)
+    blocks = [_block(table, block) for block in table.blocks]
+    return head + "\n".join([*blocks, *predicted(predictions.rows(table))])
+
+
+def predicted(rows: predictions.Rows) -> list[str]:
+    """The predictions of cells, in a float of its own; none where nothing was predicted."""
+    if not rows:
+        return []
+    head, *body = [_two_lines(row) for row in (predictions.HEADER, *rows)]
+    lines = "\n".join(body)
+    return [
+        rf"""\begin{{table}}[htbp]
+\centering
+\caption{{{escape(predictions.TITLE)}.}}
+\footnotesize
+\setlength{{\tabcolsep}}{{3pt}}
+\begin{{tabular}}{{@{{}}lrrr@{{}}}}
+\toprule
+{head}
+\midrule
+{lines}
+\bottomrule
+\end{{tabular}}
+
+\medskip
+\begin{{minipage}}{{\linewidth}}
+\raggedright
+{escape(predictions.TEXT)}
+\end{{minipage}}
+\end{{table}}
+"""
+    ]
+
+
+def _two_lines(row: Iterable[str]) -> str:
+    """The figures, and below them what they are of: seven columns are wider than a page."""
+    model, runtime, host, measured, board, figure, error = map(escape, row)
+    first = " & ".join((model, measured, figure, error))
+    return f"{first} \\\\\n\\quad {runtime}, {host} & & {board} & \\\\"
 
 
 def escape(text: str) -> str:

@@ -18,7 +18,11 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 def markdown(table: Table) -> str:
     """The table as Markdown: blocks one after another, then all side by side."""
     legend = " ".join(map(escape, formatting.legend(table, table.blocks)))
-    parts = [*map(_block, table.blocks), *map(_overview, overviews(table)), *_predicted(table)]
+    parts = [
+        *map(_block, table.blocks),
+        *map(_overview, overviews(table)),
+        *predicted(predictions.rows(table)),
+    ]
     return "\n".join([*parts, *([legend, ""] if legend else [])])
 
 
@@ -44,9 +48,8 @@ def _block(block: Block) -> str:
     return "\n".join(lines)
 
 
-def _predicted(table: Table) -> list[str]:
-    """What a model of a core predicts of the cells, in a table of its own."""
-    rows = predictions.rows(table)
+def predicted(rows: predictions.Rows) -> list[str]:
+    """The predictions of cells, in a table of its own; none where nothing was predicted."""
     if not rows:
         return []
     lines = [

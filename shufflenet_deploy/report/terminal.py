@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report import formatting, predictions
 from shufflenet_deploy.report.footprints import overviews
 from shufflenet_deploy.report.overview import Overview
 from shufflenet_deploy.report.table import Table
@@ -43,6 +43,8 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
         console.print(_overview(overview, console.width))
     for line in formatting.legend(table, table.blocks):
         console.print(Text(line, style="dim"))
+    for line in predictions.lines(predictions.rows(table)):
+        console.print(Text(line))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

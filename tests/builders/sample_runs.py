@@ -28,10 +28,12 @@ from shufflenet_deploy.records import (
     Metric,
     Parity,
     Precision,
+    Prediction,
     Resolution,
     Run,
     TargetFacts,
     TensorSpec,
+    TimeParts,
     TopKCounts,
     WeightsInfo,
 )
@@ -261,3 +263,28 @@ def counted(model: str, **changes: Any) -> list[Run]:
 def close(value: float, expected: float, tolerance: float = 0.02) -> bool:
     """True if two figures agree within a relative tolerance."""
     return math.isclose(value, expected, rel_tol=tolerance)
+
+
+def prediction(**changes: Any) -> Prediction:
+    """Of the cell of ``run()``, for a board with the core of its host."""
+    parts = TimeParts(issue=8e6, mispredict=0, l2=1e6, l3=0, dram_bandwidth=1e6, dram_latency=0)
+    usual = {
+        "board": "a-board",
+        "core": PI.core_name(),
+        "clock_ghz": 1.5,
+        "model": "shufflenet-g3-0.5x",
+        "runtime": "onnxruntime",
+        "version": "1.32.0",
+        "precision": "fp32",
+        "resolution": Resolution.parse("224x224"),
+        "threads": SPEC.threads,
+        "predicted_ns": 10e6,
+        "low_ns": 7.5e6,
+        "high_ns": 12.5e6,
+        "parts": parts,
+        "instructions": 1000,
+        "multiply_adds": 1000,
+        "artifact": "ab" * 32,
+        "validated": True,
+    }
+    return Prediction(**usual | changes)

@@ -271,7 +271,7 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> Non
     done = run("inspect", "m.onnx", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: m.onnx is not an undamaged model file")
+    assert done.stderr.startswith("error: m.onnx is not an undamaged ONNX file")
 
 
 def test_a_card_and_an_alias_have_one_name_in_every_file_and_line(tmp_path: Path):

@@ -77,7 +77,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
     integer = any(graph.integer for graph in graphs)
     metadata = program.text(METADATA)
     return Contents(
-        version=f"program {program.version}",
+        version=f"program version {program.version}",
         precision=precision_of(integer, 0),
         operations=most_frequent_first(dict(left + taken)),
         inputs=inputs,
@@ -96,12 +96,9 @@ def metadata_in(path: Path) -> Metadata | None:
     """The metadata in a program; None where there is none.
 
     Raises:
-        UsageError: the file is damaged.
+        MALFORMED: the file is damaged.
     """
-    try:
-        text = _Program(path.read_bytes()).text(METADATA)
-    except (ValueError, IndexError, OSError, struct.error) as error:
-        raise UsageError(f"{path} is not an undamaged model file; export it again") from error
+    text = _Program(path.read_bytes()).text(METADATA)
     return None if text is None else from_json(text)
 
 

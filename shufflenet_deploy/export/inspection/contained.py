@@ -16,12 +16,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.inspection.contents import Inspection, inspect
+from shufflenet_deploy.export.untrusted import damaged
 
 #: Memory above what this process has; the largest file that is read has 2 GiB.
 _MEMORY_BYTES = 6 << 30
 _CPU_SECS = 300
-_DAMAGED = "is not an undamaged model file"
 
 
 def inspect_contained(path: Path) -> Inspection:
@@ -40,7 +41,7 @@ def inspect_contained(path: Path) -> Inspection:
         answer = json.loads(ours.recv_bytes())
     except EOFError as error:
         process.join()
-        raise UsageError(f"{path} {_DAMAGED}: its reader {_end(process.exitcode)}") from error
+        raise _refusal(path, f"its reader {_end(process.exitcode)}") from error
     finally:
         process.kill()
         process.join()
@@ -67,10 +68,14 @@ def _work(answers: Connection, path: Path) -> None:
     except ModuleNotFoundError as error:
         answer = {"refused": str(error), "missing": error.name or ""}
     except MemoryError:
-        answer = {"refused": f"{path} {_DAMAGED}: its reader took all memory that it may"}
+        answer = {"refused": str(_refusal(path, "its reader took all memory that it may"))}
     except Exception:  # noqa: BLE001 - for the handler of the process that reports faults
         answer = {"fault": traceback.format_exc()}
     answers.send_bytes(json.dumps(answer).encode())
+
+
+def _refusal(path: Path, why: str) -> UsageError:
+    return damaged(path, formats.kind_of(path).title, why)
 
 
 def _limit(kind: int, most: int) -> None:

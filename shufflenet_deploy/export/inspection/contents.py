@@ -8,7 +8,7 @@ from pathlib import Path
 from shufflenet_deploy.atomic_files import check_file, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import formats, manifest, shortfall
-from shufflenet_deploy.export.untrusted import MALFORMED, count
+from shufflenet_deploy.export.untrusted import MALFORMED, count, damaged
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Artifact, Delegation, Format, Record, TensorSpec
@@ -70,18 +70,18 @@ def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) 
         UsageError: there is no such file, or it is not an undamaged exported file.
     """
     check_file(path)
+    kind = formats.kind_of(path)
     try:
-        kind = formats.kind_of(path)
         contents = _checked(kind.read(path, shapes or {}))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except MALFORMED as error:
-        raise UsageError(f"{path} is not an undamaged model file; export it again") from error
+        raise damaged(path, kind.title) from error
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
     metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
-    warnings = list(contents.warnings)
+    warnings = [*contents.warnings, *_open_shapes(contents)]
     if known is not None and not genuine:
         warnings.append("the manifest next to it describes another file: this one was changed")
     if artifact is not None:
@@ -123,6 +123,14 @@ def _shown(text: str) -> str:
 
 def _named(value: TensorSpec) -> TensorSpec:
     return value.model_copy(update={"name": _shown(value.name), "dtype": _shown(value.dtype)})
+
+
+def _open_shapes(contents: Contents) -> list[str]:
+    """A warning where a file leaves the shape of an input open, by a size of 0."""
+    names = [spec.name for spec in contents.inputs if 0 in spec.shape]
+    if not names:
+        return []
+    return [f"the shape of {', '.join(names)} is open: not all multiply-adds are counted"]
 
 
 def check_shapes(

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from shufflenet_deploy.export.flat_tables import Table, number
 
 #: Of a table: fields in the order of MNN's schema.
-_MAKER, _OPERATORS, _TYPE, _PARAMETERS = 0, 3, 5, 2
+_MAKER, _EXTRA, _OPERATORS, _TYPE, _PARAMETERS = 0, 2, 3, 5, 2
+#: Of what a converter adds about itself.
+_VERSION = 2
 #: Of a convolution's parameters, and of what all of its kinds share.
 _COMMON, _QUANTISED = 0, 3
 _KERNEL_X, _KERNEL_Y, _GROUPS, _OUTPUTS, _INPUTS = 2, 3, 9, 10, 11
@@ -52,6 +54,16 @@ def maker(content: bytes) -> str:
         ValueError: the file is damaged.
     """
     return Table.root(content).bytes(_MAKER).decode("utf-8", "replace")
+
+
+def version(content: bytes) -> str:
+    """The version of the converter that wrote a file; "" where it does not say.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    root = Table.root(content)
+    return root.table(_EXTRA).text(_VERSION) if root.has(_EXTRA) else ""
 
 
 def weights(content: bytes) -> Weights:

@@ -65,10 +65,10 @@ class MnnFormat(IsolatedFormat):
         self, operators: Sequence[OperatorTiming], artifact: Artifact, net: Network
     ) -> Sequence[OperatorTiming]:
         """By the names of the ONNX nodes, which MNN keeps."""
-        from shufflenet_deploy.export.onnx.attribution import layer_of  # noqa: PLC0415
+        from shufflenet_deploy.export.mnn import attribution  # noqa: PLC0415
 
         del artifact
-        return [one.model_copy(update={"layer": layer_of(one, net)}) for one in operators]
+        return attribution.attributed(operators, net)
 
 
 FORMAT = MnnFormat()

@@ -19,6 +19,7 @@ from shufflenet_deploy.export.inspection.contents import (
 from shufflenet_deploy.export.metadata import from_json
 from shufflenet_deploy.export.mnn import flat_buffer
 from shufflenet_deploy.export.mnn.converter import CONVERTER
+from shufflenet_deploy.export.untrusted import damaged
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import TensorSpec
 
@@ -45,7 +46,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
     if precision == "fp32" and weights.packed:
         precision = "fp16"
     return Contents(
-        version="MNN",
+        version=f"MNN {flat_buffer.version(content)}".rstrip(),
         precision=precision,
         operations=most_frequent_first(
             dict(Counter(kind.removesuffix(_IN_INT8) for kind, _ in operators))
@@ -65,12 +66,9 @@ def metadata_in(path: Path) -> Metadata | None:
     """How a file is fed.
 
     Raises:
-        UsageError: it is damaged.
+        MALFORMED: it is damaged.
     """
-    try:
-        return from_json(_stated(path.read_bytes()).get("metadata") or {})
-    except ValueError as error:
-        raise UsageError(f"{path} is not an undamaged MNN file; export it again") from error
+    return from_json(_stated(path.read_bytes()).get("metadata") or {})
 
 
 def _stated(content: bytes) -> dict[str, Any]:
@@ -95,6 +93,8 @@ def _described(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, A
             raise UsageError(f"{path}: {error}") from error
     if not isinstance(found, dict):
         raise TypeError("no description")
+    if "refused" in found:
+        raise damaged(path, "MNN", found["refused"])
     return found
 
 

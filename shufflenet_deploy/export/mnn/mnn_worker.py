@@ -136,10 +136,16 @@ def _run_images(order: dict[str, Any], see: Any) -> None:
 
 
 def _described(path: str, shapes: dict[str, list[int]]) -> dict[str, Any]:
-    """Inputs, outputs, and each operator that MNN runs with its operations, in millions."""
+    """Inputs, outputs, and each operator that MNN runs with its operations, in millions.
+
+    Of a file that MNN does not load, ``refused`` alone.
+    """
     import MNN  # noqa: PLC0415
 
-    interpreter = MNN.Interpreter(path)
+    try:
+        interpreter = MNN.Interpreter(path)
+    except Exception:  # noqa: BLE001 - MNN raises no other
+        return {"refused": "MNN does not load it"}
     session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
     sources = interpreter.getSessionInputAll(session)
     stated = {name: list(tensor.getShape()) for name, tensor in sources.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from shufflenet_deploy.export.isolated_format import IsolatedFormat
 from shufflenet_deploy.export.ncnn.archive import COMMENT
@@ -31,6 +31,7 @@ class NcnnFormat(IsolatedFormat):
     title = "ncnn"
     precisions = (Precision.FP32, Precision.FP16, Precision.INT8)
     runtime = "ncnn"
+    parts: ClassVar = {".param": "zip net.zip net.param; cat net.bin net.zip > net.ncnn makes one"}
 
     def converter(self) -> IsolatedConverter:
         """Pnnx."""
@@ -50,7 +51,7 @@ class NcnnFormat(IsolatedFormat):
         return converter.write(job)
 
     def recognises(self, start: bytes, end: bytes) -> bool:
-        """By the archive at its end."""
+        """By the archive at its end; a stranger's, without our comment, by its name alone."""
         del start
         archive = end.removesuffix(COMMENT)[-_END_BYTES:]
         return end.endswith(COMMENT) and archive.startswith(_END_OF_ARCHIVE)

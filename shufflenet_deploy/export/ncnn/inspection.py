@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection.contents import (
     Contents,
     check_shapes,
     most_frequent_first,
 )
 from shufflenet_deploy.export.metadata import from_json
-from shufflenet_deploy.export.ncnn.archive import DESCRIPTION
+from shufflenet_deploy.export.ncnn.archive import COMMENT, DESCRIPTION
 from shufflenet_deploy.export.ncnn.param import Layer, layers_in
 from shufflenet_deploy.export.ncnn.shapes import CONVOLUTIONS, cost
 from shufflenet_deploy.network.metadata import Metadata
@@ -63,18 +62,17 @@ def metadata_in(path: Path) -> Metadata | None:
     """How a file is fed.
 
     Raises:
-        UsageError: it is damaged.
+        MALFORMED: it is damaged.
     """
-    try:
-        return from_json(_archive(path)[1].get("metadata") or {})
-    except ValueError as error:
-        raise UsageError(f"{path} is not an undamaged ncnn file; export it again") from error
+    return from_json(_archive(path)[1].get("metadata") or {})
 
 
 def _archive(path: Path) -> tuple[str, dict[str, Any]]:
     """The text of the layers, and the description, if there is one."""
     try:
         with zipfile.ZipFile(path) as archive:
+            if archive.comment not in (COMMENT, b""):
+                raise ValueError("cut within the comment")
             names = archive.namelist()
             (layers,) = (name for name in names if name.endswith(".param"))
             wanted = [layers, *([DESCRIPTION] if DESCRIPTION in names else [])]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.profile_attribution import Network
     from shufflenet_deploy.network.metadata import Metadata
 
+#: Keys of ``ModelProto``: ``ir_version``, a number below that of the far future, and the others.
+_VERSION, _NEWER_VERSION, _KEYS = b"\x08", b"\x20", b"\x12\x1a\x22\x28\x32\x3a\x42\x72"
+
 
 class OnnxFormat(LoweredFormat):
     """See ``FileFormat``."""
@@ -56,9 +59,10 @@ class OnnxFormat(LoweredFormat):
         return OnnxFile(job.path)
 
     def recognises(self, start: bytes, end: bytes) -> bool:
-        """Never for certain: Protocol Buffers have no mark."""
-        del start, end
-        return False
+        """By how its message begins, which has no mark: the version, then another of its fields."""
+        del end
+        version, field = start[1:2], start[2:3]
+        return start[:1] == _VERSION and version < _NEWER_VERSION and bool(field) and field in _KEYS
 
     def load(self, path: Path) -> OnnxFile:
         """In onnxruntime, on one thread."""

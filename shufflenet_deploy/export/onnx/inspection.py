@@ -13,7 +13,6 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from shufflenet_deploy.atomic_files import check_file
-from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection.contents import (
     Contents,
     check_shapes,
@@ -21,7 +20,7 @@ from shufflenet_deploy.export.inspection.contents import (
     precision_of,
 )
 from shufflenet_deploy.export.metadata import from_properties
-from shufflenet_deploy.export.untrusted import MALFORMED, product
+from shufflenet_deploy.export.untrusted import MALFORMED, damaged, product
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import TensorSpec
 
@@ -61,11 +60,10 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
 
 
 def _loaded(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
-    damaged = f"{path} is not an undamaged model file"
     try:
         model = _read(path)
         if not model.graph.node:
-            raise UsageError(f"{damaged}: no network in it")
+            raise damaged(path, "ONNX", "no network in it")
         onnx.checker.check_model(model)
         _close(model, path, shapes)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
@@ -77,12 +75,12 @@ def _loaded(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProt
         onnx.shape_inference.InferenceError,
     ) as error:
         reason = first_line(str(error), 1000).rstrip(". ") or type(error).__name__
-        raise UsageError(f"{damaged} ({reason}); export it again") from error
+        raise damaged(path, "ONNX", reason) from error
 
 
 def _read(path: Path) -> onnx.ModelProto:
     """A model with the tensors that lie in files next to it."""
-    model = onnx.load(path, load_external_data=False)
+    model = onnx.load(path, format="protobuf", load_external_data=False)
     for tensor in model.graph.initializer:
         if onnx.external_data_helper.uses_external_data(tensor):
             where = onnx.external_data_helper.ExternalDataInfo(tensor).location

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from shufflenet_deploy.export.isolated_format import IsolatedFormat
 from shufflenet_deploy.records import Artifact, OperatorTiming, Precision
@@ -31,6 +31,7 @@ class OpenVinoFormat(IsolatedFormat):
     title = "OpenVINO"
     precisions = (Precision.FP32, Precision.FP16, Precision.INT8)
     runtime = "openvino"
+    parts: ClassVar = {".xml": "zip -0 net.openvino model.xml model.bin, of these names, makes one"}
 
     def converter(self) -> IsolatedConverter:
         """OpenVINO's own, with NNCF."""

@@ -77,12 +77,9 @@ def metadata_in(path: Path) -> Metadata | None:
     """The metadata in a file; None where there is none.
 
     Raises:
-        UsageError: the file is damaged.
+        MALFORMED: the file is damaged.
     """
-    try:
-        return _metadata(_topology(path))
-    except (ValueError, KeyError, ET.ParseError, zipfile.BadZipFile, OSError) as error:
-        raise UsageError(f"{path} is not an undamaged model file; export it again") from error
+    return _metadata(_topology(path))
 
 
 def _topology(path: Path) -> ET.Element:
@@ -128,7 +125,7 @@ def _layers(root: ET.Element) -> Iterator[_Layer]:
             inputs=inputs,
             spec=TensorSpec(
                 name=names.partition(",")[0] or str(entry.get("name")),
-                shape=shape,
+                shape=tuple(max(size, 0) for size in shape),
                 dtype=_TYPES.get({"fp32": "f32", "fp16": "f16"}.get(stated, stated), stated),
             ),
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.metadata import TFLITE_ENTRY, from_json
 from shufflenet_deploy.export.parity import FloatArray, joined
 from shufflenet_deploy.network.metadata import Metadata
@@ -131,18 +131,13 @@ def metadata_in(path: Path) -> Metadata | None:
     """The preprocessing of a file, from its metadata entry; constants are not read.
 
     Raises:
-        UsageError: it is damaged.
+        MALFORMED: it is damaged.
     """
-    import struct  # noqa: PLC0415
-
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
 
-    try:
-        model = schema.Model.GetRootAs(path.read_bytes())
-        for index in range(model.MetadataLength()):
-            entry = model.Metadata(index)
-            if entry.Name() == TFLITE_ENTRY.encode():
-                return from_json(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is not an undamaged TFLite file; export it again") from error
+    model = schema.Model.GetRootAs(path.read_bytes())
+    for index in range(model.MetadataLength()):
+        entry = model.Metadata(index)
+        if entry.Name() == TFLITE_ENTRY.encode():
+            return from_json(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
     return None

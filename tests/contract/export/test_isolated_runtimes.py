@@ -6,6 +6,7 @@ One network at one small resolution; the environments are installed where they a
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -134,6 +135,16 @@ def test_the_comparison_of_runtimes_times_what_the_agent_does(
     for picture, scores in zip(pictures, told["scores"], strict=True):
         np.testing.assert_allclose(scores, loaded.run(picture[None]).ravel(), atol=1e-5)
     assert [len(turn["samples"]) for turn in turns] == [1, 4]
+
+
+def test_a_file_that_mnn_does_not_load_is_called_one(folder: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mnn"
+    cut.write_bytes(made(folder, "mnn", "fp32").path.read_bytes()[:-1])
+    with pytest.raises(UsageError) as caught:
+        inspect(cut)
+    wanted = "is not an undamaged MNN file (MNN does not load it); export it again"
+    assert str(caught.value) == f"{cut} {wanted}"
+    assert re.fullmatch(r"MNN \d+\.\d+\.\d+", inspect(made(folder, "mnn", "fp32").path).version)
 
 
 @pytest.mark.parametrize("name", ["ncnn", "mnn"])

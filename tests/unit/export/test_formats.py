@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
-import struct
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
+from mobile_files import DESCRIBED, LAYERS, mnn_file, ncnn_file
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.inspection.contents import inspect
 from shufflenet_deploy.export.mnn import flat_buffer
-
-#: A convolution, a depthwise one of stride 2 with a border, a pool over the map, a dense layer.
-LAYERS = """7767517
-5 5
-Input in 0 1 in0
-Convolution a 1 1 in0 1 0=8 1=3 4=1 5=1 6=216
-ConvolutionDepthWise b 1 1 1 2 0=8 1=3 3=2 4=1 5=0 6=72 7=8
-Pooling c 1 1 2 3 0=1 4=1
-InnerProduct d 1 1 3 out0 0=10 1=1 2=80
-"""
-DESCRIBED = {"inputs": [{"name": "in0", "shape": [1, 3, 16, 12], "dtype": "float32"}]}
-
-
-def ncnn_file(path: Path, *, layers: str = LAYERS, described: object = None, fp16: bool = False):
-    """A file as pnnx's worker writes it: weights, and behind them an archive."""
-    content = io.BytesIO()
-    content.write(b"\x47\x6b\x30\x01" if fp16 else bytes(4))
-    content.write(b"weights")
-    with zipfile.ZipFile(content, "a") as archive:
-        archive.comment = b"ncnn"
-        archive.writestr("net.param", layers)
-        if described is not None:
-            archive.writestr("net.json", json.dumps(described))
-    path.write_bytes(content.getvalue())
-    return path
 
 
 def test_every_format_has_a_runtime_that_runs_it() -> None:
@@ -107,17 +79,8 @@ def test_ncnn_files_of_strangers_leave_their_input_open(tmp_path: Path) -> None:
     ids=range(8),
 )
 def test_damaged_ncnn_files_are_refused(tmp_path: Path, layers: str) -> None:
-    with pytest.raises(UsageError, match="not an undamaged model file"):
+    with pytest.raises(UsageError, match="not an undamaged ncnn file"):
         inspect(ncnn_file(tmp_path / "a.ncnn", layers=layers, described=DESCRIBED))
-
-
-def mnn_file(maker: str) -> bytes:
-    """A FlatBuffers table with MNN's first field only, and as many empty ones as MNN has."""
-    text = maker.encode()
-    fields = struct.pack("<HHH", 4 + 2 * 12, 8, 4) + bytes(2 * 11)
-    table = 4 + len(fields)
-    body = struct.pack("<I", table) + fields + struct.pack("<iI", len(fields), 4)
-    return body + struct.pack("<I", len(text)) + text + b"\0"
 
 
 def test_mnn_files_are_known_by_their_first_table() -> None:

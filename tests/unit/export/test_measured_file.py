@@ -69,7 +69,7 @@ def test_what_is_no_such_file(tmp_path: Path) -> None:
     (tmp_path / "junk.bin").write_bytes(b"junk")
     two_inputs(tmp_path / "two.onnx").rename(tmp_path / "two.tflite")
     for name, what in (
-        ("junk.onnx", "not an undamaged model file"),
+        ("junk.onnx", "not an undamaged ONNX file"),
         ("junk.bin", "files end in .mnn, .ncnn, .onnx, .openvino, .pte, .tflite"),
         ("two.tflite", "holds onnx, whatever its name ends in"),
         ("none.onnx", "No such file"),

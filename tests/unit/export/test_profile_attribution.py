@@ -72,6 +72,50 @@ def test_openvino_keeps_the_names_of_onnx_nodes(name, operator, layer):
     assert (found.name, found.layer) == (name, layer)
 
 
+#: A network whose convolutions have multiply-adds, as MNN sees it: the two in the middle nameless.
+CONVOLUTIONS = ("a", "b", "c", "d")
+CHAIN = Network(
+    layers=tuple(
+        LayerWork(name=name, kind=LayerKind.CONVOLUTION, multiply_adds=9) for name in CONVOLUTIONS
+    ),
+    owners={name: name for name in CONVOLUTIONS},
+    shuffled={},
+    feeding={},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "layer"),
+    [
+        ("u.compress_bn/Conv", "Convolution", "u.compress"),
+        ("u.depthwise/Conv_raster_0", "Raster", "u.shuffle"),
+        ("u.depthwise/Conv", "ConvolutionDepthwise", "u.depthwise"),
+        ("u.expand/Conv__group__1_raster_0", "Raster [ DT_INT8 ]", "u.expand"),
+        ("u.expand/Conv__group__1", "Convolution [ DT_INT8 ]", "u.expand"),
+        ("u/Concat_raster_1", "Int8ToFloat", None),
+        ("logits__matmul_converted_raster_0", "Raster", "pool"),
+        ("logits__matmul_converted", "Convolution", "pool"),
+        ("logits_raster_0", "Raster", "pool"),
+    ],
+)
+def test_mnn_adds_to_the_names_of_onnx_nodes(name, operator, layer):
+    (found,) = formats.get("mnn").attributed([timing(operator, name)], None, NET)
+    assert (found.name, found.layer) == (name, layer)
+
+
+def test_the_order_tells_convolutions_that_mnn_renamed():
+    names = ("a/Conv", "ConvInt814_raster_0", "ConvInt814", "ConvInt815", "d/Conv")
+    operators = [timing("Convolution [ DT_INT8 ]", name) for name in names]
+    mnn = formats.get("mnn")
+    found = mnn.attributed(operators, None, CHAIN)
+    assert [one.layer for one in found] == ["a", "b", "b", "c", "d"]
+    # One more than there are layers: nothing is guessed.
+    more = [*operators, timing("Convolution [ DT_INT8 ]", "ConvInt816")]
+    assert [one.layer for one in mnn.attributed(more, None, CHAIN)] == [
+        "a", None, None, None, "d", None,
+    ]  # fmt: skip
+
+
 PARTS = [
     ("PAD", ["in", "p"], "in:padded"),
     ("MAX_POOL_2D", ["in:padded"], "pool"),

@@ -22,7 +22,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import inspect, manifest
 from shufflenet_deploy.export.untrusted import product
 
-DAMAGED = "is not an undamaged model file"
+DAMAGED = r"is not an undamaged (ONNX|TFLite|native|MNN|ncnn|ExecuTorch|OpenVINO) file"
 DEEP = 100_000
 
 

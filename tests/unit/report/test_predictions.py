@@ -11,39 +11,16 @@ import pytest
 import sample_runs
 from command_line import typed
 from pydantic import ValidationError
+from sample_runs import prediction
 
 from shufflenet_deploy.journal import Journal
-from shufflenet_deploy.records import Prediction, Resolution, StoredPrediction, TimeParts
-from shufflenet_deploy.report import predicted_cells, predictions, render
+from shufflenet_deploy.records import Resolution, StoredPrediction
+from shufflenet_deploy.report import boards_render, predicted_cells, predictions, render
+from shufflenet_deploy.report.boards import BoardTables
+from shufflenet_deploy.report.render import Rendering
 from shufflenet_deploy.report.table import Table
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
-#: The core of the samples' board.
-CORE = sample_runs.PI.core_name()
-
-
-def prediction(**changes):
-    parts = TimeParts(issue=8e6, mispredict=0, l2=1e6, l3=0, dram_bandwidth=1e6, dram_latency=0)
-    usual = {
-        "board": "a-board",
-        "core": CORE,
-        "clock_ghz": 1.5,
-        "model": "shufflenet-g3-0.5x",
-        "runtime": "onnxruntime",
-        "version": "1.32.0",
-        "precision": "fp32",
-        "resolution": Resolution.parse("224x224"),
-        "threads": sample_runs.SPEC.threads,
-        "predicted_ns": 10e6,
-        "low_ns": 7.5e6,
-        "high_ns": 12.5e6,
-        "parts": parts,
-        "instructions": 1000,
-        "multiply_adds": 1000,
-        "artifact": "ab" * 32,
-        "validated": True,
-    }
-    return Prediction(**usual | changes)
 
 
 def test_a_prediction_stands_beside_the_measurement_of_its_cell():
@@ -54,7 +31,7 @@ def test_a_prediction_stands_beside_the_measurement_of_its_cell():
     table = Table.from_runs(runs, predicted=[prediction()])
     (row,) = predictions.rows(table)
     assert row[-2:] == ("10.0 (± 25%)", "-20%")
-    text = predictions.text(table)
+    text = render.terminal(table)
     assert "not measured" in text
     assert "measured ms" in text
     assert "predicted ms" in text
@@ -64,9 +41,9 @@ def test_a_prediction_stands_beside_the_measurement_of_its_cell():
 
 def test_what_was_not_predicted_takes_no_room():
     table = Table.from_runs([sample_runs.run()])
-    assert predictions.text(table) == ""
     assert predictions.part(table) == []
-    assert predictions.TITLE not in render.markdown(table)
+    for form in (render.terminal, render.markdown, render.latex):
+        assert predictions.TITLE not in form(table)
     (line,) = csv.DictReader(StringIO(render.csv(table)))
     assert line["predicted_ns"] == line["predicted_board"] == ""
 
@@ -93,14 +70,61 @@ def test_every_form_has_predictions_apart_from_what_was_measured():
     assert line["predicted_board"] == "a-board; other"
     assert [float(each) for each in line["predicted_low_ns"].split("; ")] == [7.5e6, 7.5e6]
 
-    text, shown = (
-        [each for each in render.markdown(table).splitlines() if each] for table in (without, one)
-    )
-    added = [each for each in shown if each not in text]
-    assert text == [each for each in shown if each not in added]
+    added = what_is_added(render.markdown(without), render.markdown(one))
     assert "not measured" in added[0]
     assert "predicted ms" in added[1]
     assert "10.0 (± 25%)" in added[-1]
+    added = what_is_added(render.latex(without), render.latex(one))
+    assert r"\caption{Predicted beside measured.}" in added
+    (cells,) = [each.split(" & ") for each in added if "10.0" in each]
+    assert cells[-1] == r"{-}20\% \\"
+    assert cells[-2] == r"10.0 (\ensuremath{\pm} 25\%)"
+    assert any(each.startswith(r"\quad onnxruntime fp32, pi & & a") for each in added)
+    assert "not measured" in " ".join(added)
+
+
+@pytest.fixture
+def two_boards():
+    """One cell on two hosts, and a prediction of its kind of core."""
+    hosts = [sample_runs.PI.model_copy(update={"host": name}) for name in ("pi3", "pi4")]
+    runs = [
+        sample_runs.run(process=process, target=host, median=ms * 1e6)
+        for host, ms in zip(hosts, (8.0, 12.5), strict=True)
+        for process in range(3)
+    ]
+    return [
+        BoardTables.of(Table.from_runs(runs, predicted=predicted))
+        for predicted in ([], [prediction()])
+    ]
+
+
+def test_tables_by_host_have_predictions_in_every_form(two_boards):
+    without, one = two_boards
+    rows = predictions.rows_by_board(one)
+    assert [(row[2], row[-2], row[-1]) for row in rows] == [
+        ("pi3", "10.0 (± 25%)", "+25%"),
+        ("pi4", "10.0 (± 25%)", "-20%"),
+    ]
+    for form in (Rendering.TERMINAL, Rendering.MARKDOWN, Rendering.LATEX):
+        shown = boards_render.render(one, form)
+        assert len(what_is_added(boards_render.render(without, form), shown)) >= 4
+        assert shown.count(predictions.TITLE) == 1
+    first, second = csv.DictReader(StringIO(boards_render.render(one, Rendering.CSV)))
+    assert float(first["predicted_ns"]) == float(second["predicted_ns"]) == 10e6
+    (plain, _) = csv.DictReader(StringIO(boards_render.render(without, Rendering.CSV)))
+    assert plain["predicted_ns"] == plain["predicted_board"] == ""
+    assert first["median"] == plain["median"]
+    figures = json.loads(boards_render.render(one, Rendering.JSON))["tables"][0]["rows"][0]
+    assert [len(each["predictions"]) for each in figures["figures"]] == [1, 1]
+
+
+def what_is_added(text, shown):
+    """The lines that a text has more than another; what the other has stands in it unchanged."""
+    before, after = ([each for each in one.splitlines() if each] for one in (text, shown))
+    added = [each for each in after if each not in before]
+    kept = iter(each for each in after if each not in added)
+    assert all(each in kept for each in before)
+    return added
 
 
 @pytest.mark.parametrize(

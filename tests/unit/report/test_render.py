@@ -32,7 +32,12 @@ def table8() -> Table:
     runs += [sample_runs.run("vgg16", resolution="480x640", outcome=failure, runtime_version=None)]
     runs += sample_runs.table8(precision=Precision.INT8, trained=False)[:10]
     runs += [run for model in PAIR for run in sample_runs.counted(model, suite="cost")]
-    return Table.from_runs(runs)
+    core = sample_runs.PI.core_name()
+    predicted = [
+        sample_runs.prediction(model=model, core=core, board="raspberry-pi-3b-plus")
+        for model in PAIR
+    ]
+    return Table.from_runs(runs, predicted=predicted)
 
 
 def test_a_name_is_never_markup() -> None:
