@@ -150,5 +150,5 @@ def main() -> None:
         sys.stderr.flush()
         # Everything of ours is unwound; frameworks interrupted midway crash in their exit handlers.
         os._exit(INTERRUPTED)
-    gc.disable()  # Else all that was imported is searched for cycles before the process ends.
+    gc.freeze()  # Else all that was imported is searched for cycles again as the process ends.
     sys.exit(status)
