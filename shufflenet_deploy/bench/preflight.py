@@ -349,21 +349,23 @@ def _python(seen: Probe) -> Check:
 
 
 def _runtimes(seen: Probe) -> Iterator[Check]:
-    some = any(plan.how for plan in seen.plans.values())
     for name, plan in seen.plans.items():
         if plan.how is not None:
             how = "" if plan.standalone else f"{plan.how.value}: "
             yield _check(name, f"{how}{plan.text}")
             continue
         others = [one for one, other in seen.plans.items() if other.how]
+        otherwise = (
+            f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
+            if others
+            else "install Python 3.9 or newer with pip on the target"
+        )
         yield _bad(
             name,
-            Status.WARN if some else Status.FAIL,
+            Status.WARN if others else Status.FAIL,
             "cannot be had",
             plan.text,
-            plan.remedy or f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
-            if some
-            else "install Python 3.9 or newer with pip on the target",
+            plan.remedy or otherwise,
         )
 
 

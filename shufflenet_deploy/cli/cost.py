@@ -10,7 +10,7 @@ import typer
 from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.multi_value import ALL, EVERY_RUNTIME, listed, precisions, runtimes
 from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
@@ -50,7 +50,12 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     model: Annotated[list[str] | None, common_options.models(_MODELS)] = None,
     weights: Annotated[list[str] | None, common_options.weights_of_each()] = None,
     runtime: Annotated[
-        list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
+        list[str] | None,
+        typer.Option(
+            "--runtime",
+            "-r",
+            help=f"onnxruntime, litert, ncnn, ..., or {EVERY_RUNTIME}. [default: {_RUNTIMES}]",
+        ),
     ] = None,
     precision: Annotated[list[str] | None, common_options.precisions("all")] = None,
     resolution: common_options.FileResolution = None,
@@ -84,7 +89,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         models=listed(model or _MODELS),
         network=network,
         weights=weights,
-        runtimes=listed(runtime or _RUNTIMES),
+        runtimes=runtimes(runtime or _RUNTIMES),
         precisions=precisions(precision or [ALL]),
         resolution=resolution,
         profile=profile,

@@ -18,7 +18,7 @@ from shufflenet_deploy.cli.hosts import (
     transport_to,
 )
 from shufflenet_deploy.cli.inventory import hosts_of, local_host
-from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.multi_value import ALL, listed
 from shufflenet_deploy.cli.stdout import console, print_json
 from shufflenet_deploy.errors import DeployError
 
@@ -48,7 +48,7 @@ def doctor(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
+        typer.Option("--runtime", "-r", help="Look for these only, or all. [default: all]"),
     ] = None,
     ssh_client: SshClient = "auto",
     coordinator: Coordinator = "",
@@ -65,7 +65,8 @@ def doctor(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
     from shufflenet_deploy.bench import preflight  # noqa: PLC0415
 
-    wanted = listed(runtime) or list(runtimes.names())
+    named = listed(runtime) or [ALL]
+    wanted = list(runtimes.names()) if ALL in named else named
     hosts = hosts_of(listed(host)) or [local_host()]
     reach = _Reach(ssh_client, lab_of(coordinator, power_cycle=power_cycle))
     if len(hosts) == 1:

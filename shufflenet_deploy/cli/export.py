@@ -1,4 +1,4 @@
-"""``export``: ONNX and TFLite files from weights, each checked against the model it came from."""
+"""``export``: files of every format from weights, each checked against the model it came from."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     *,
     network: NetworkOptions,
 ) -> None:
-    """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
+    """Export a model to files of any runtime (ONNX, TFLite, C, ...), and check each against it.
 
     --fmt native makes a static program that measures itself, for targets without a runtime; on
     cores that compute in it, in fp16 as well.

@@ -9,7 +9,9 @@ from shufflenet_deploy.errors import UsageError
 ALL = "all"
 
 #: The help of ``--precision``.
-PRECISIONS = "fp32, fp16 (native, on cores that compute in it), int8 or all."
+PRECISIONS = "fp32, fp16 (ncnn, mnn, openvino; native on cores that compute in it), int8 or all."
+#: What ``all`` means in ``--runtime`` of commands that need no target.
+EVERY_RUNTIME = "all: the usual one of every format"
 
 
 def listed(values: str | Iterable[str] | None) -> list[str]:
@@ -36,6 +38,15 @@ def one_of(word: str | None, option: str | None, name: str) -> str | None:
     if None not in (word, option) and word != option:
         raise UsageError(f"{word} and {name} {option} contradict each other: keep one")
     return word if word is not None else option
+
+
+def runtimes(values: str | Iterable[str] | None) -> list[str]:
+    """As ``listed``; ``all`` is the usual runtime of every format."""
+    from shufflenet_deploy.export import formats  # noqa: PLC0415
+
+    words = listed(values)
+    every = [one.runtime for one in formats.every()] if ALL in words else []
+    return list(dict.fromkeys([*(word for word in words if word != ALL), *every]))
 
 
 def precisions(values: Iterable[str] | None) -> list[str]:

@@ -14,7 +14,7 @@ from shufflenet_deploy.cli.cluster import machines_of
 from shufflenet_deploy.cli.export_options import CLUSTER_HELP
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.multi_value import ALL, EVERY_RUNTIME, listed, precisions, runtimes
 from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
@@ -71,7 +71,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--runtime",
             "-r",
-            help="native, or a runtime with a wheel for ARM: litert, onnxruntime, ncnn, mnn, ...."
+            help="native, or a runtime with a wheel for ARM: litert, onnxruntime, ncnn, mnn, ..., "
+            f"or {EVERY_RUNTIME}."
             " [default: native]",
         ),
     ] = None,
@@ -115,7 +116,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         models=listed(model or _MODELS),
         network=network,
         weights=weights,
-        runtimes=listed(runtime or "native"),
+        runtimes=runtimes(runtime or "native"),
         precisions=precisions(precision or ["fp32"]),
         resolution=resolution,
         threads=threads,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shufflenet_deploy import debian_packages
+from shufflenet_deploy import runtime as runtimes
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict.compiling import cache_folder
@@ -39,8 +40,6 @@ _SYSTEM = "system"
 _DRIVER = "counted_inferences.py"
 _MARKER = 173
 _SPEC = BenchmarkSpec(threads=1)
-#: Runtimes whose threads are those of OpenMP's parallel regions.
-_OPENMP = ("ncnn",)
 #: Hashes decide the order of sets, and no byte code is written into folders that are kept.
 _ENVIRONMENT = {
     "PYTHONPATH": f"{FILE_NAME}:{_SITE}",
@@ -112,11 +111,12 @@ def require_followed(runtime: Runtime, threads: int) -> None:
     Raises:
         UsageError: the runtime starts threads of its own.
     """
-    if threads > 1 and RuntimeSpec.parse(runtime.name).name not in _OPENMP:
+    if threads > 1 and not runtime.uses_openmp:
+        others = [name for name in runtimes.names() if runtimes.get(name).uses_openmp]
         raise UsageError(
             f"--threads {threads}: {runtime.name} divides its work among threads of its own while"
             " it runs, which cannot be followed: choose native,"
-            f" {', '.join(_OPENMP)}, or one thread"
+            f" {', '.join(others)}, or one thread"
         )
 
 

@@ -10,6 +10,7 @@ from shufflenet_deploy.report.overview import Figure, Overview, named, side_by_s
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, CellEnergy, Footprint
 
+_ENERGY = ("mJ", "bounds", "W", "idle W")
 _BYTES = ("file", "arena", "model", "peak")
 #: The columns that tell settings apart where several stand in one table.
 _SETTING = ("Runtime", "Type", "Threads")
@@ -87,34 +88,48 @@ def _megabytes(size: int | None) -> str:
 
 
 def energies(table: Table) -> tuple[Overview, ...]:
-    """One table per block of which energy was asked for."""
+    """One table per suite, target and metric in which energy was asked for."""
     asked = (
         block
         for block in table.blocks
         if any(entry.energy is not None for _, entry in block.entries())
     )
-    return tuple(map(_energies, asked))
+    return tuple(map(_energies, together(asked)))
 
 
-def _energies(block: Block) -> Overview:
-    found = [entry.energy for _, entry in block.entries() if entry.energy is not None]
-    sensors = dict.fromkeys(_sensor(one) for one in found)
-    heading = formatting.short_heading(block)
+def _energies(blocks: Sequence[Block]) -> Overview:
+    first, several = blocks[0], len(blocks) > 1
+    threaded = len({block.setting.threads for block in blocks}) > 1
+    found = [
+        (block, row, entry.resolution, entry.energy)
+        for block in blocks
+        for row, entry in block.entries()
+        if entry.energy is not None
+    ]
+    known = any(one.joules is not None for *_, one in found)
+    sensors = "; ".join(dict.fromkeys(_sensor(one) for *_, one in found))
     return Overview(
-        suite=block.setting.suite,
-        place=formatting.place(block),
-        label=f"energy, {heading}",
-        title=f"Energy per inference · {_place(block)}",
+        suite=first.setting.suite,
+        place=formatting.place(first),
+        label="energy" if several else f"energy, {formatting.short_heading(first)}",
+        title=f"Energy per inference · {formatting.place(first) if several else _place(first)}",
         text=(
             "mJ in the steady state, idle power included, with the bounds that the readings allow; "
-            f"mean W while sampling, and idle before and after; {'; '.join(sensors)}"
+            f"mean W while sampling, and idle before and after; {sensors}"
+            if known
+            else sensors
         ),
-        names=("Model", "Size"),
-        columns=("mJ", "bounds", "W", "idle W"),
+        names=("Model", *_SETTING[: several * (2 + threaded)], "Size"),
+        columns=_ENERGY if known else _ENERGY[:1],
         lines=tuple(
-            ((row.title, str(entry.resolution)), _joules(entry.energy))
-            for row, entry in block.entries()
-            if entry.energy is not None
+            (
+                (
+                    *(named(block, row, threaded=threaded) if several else (row.title,)),
+                    str(resolution),
+                ),
+                _joules(one) if known else _joules(one)[:1],
+            )
+            for block, row, resolution, one in found
         ),
     )
 

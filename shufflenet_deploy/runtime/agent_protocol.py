@@ -30,6 +30,7 @@ class AgentRuntime:
     distribution: Distribution
     version: str | None = None
     build_check: BuildCheck | None = None
+    uses_openmp: bool = False
 
     def pinned(self, version: str) -> AgentRuntime:
         """The same distribution in a certain version."""

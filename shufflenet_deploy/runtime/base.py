@@ -99,6 +99,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def uses_openmp(self) -> bool:
+        """True if its threads are those of OpenMP's parallel regions: ``predict`` follows them."""
+        ...
+
+    @property
     def build_check(self) -> BuildCheck | None:
         """How to find what an installed build lacks; None where every build has it all."""
         ...

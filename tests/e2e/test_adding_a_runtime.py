@@ -51,7 +51,7 @@ def run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(900)
 def test_the_page_adds_a_runtime(tree: Path) -> None:
     block = PAGE.partition("## Seeing it")[2].partition("```\n")[2].partition("```")[0]
-    export, inspect, bench = (
+    export, inspect, bench, profile, predict, cost = (
         shlex.split(line.removeprefix("shufflenet-deploy ")) for line in block.splitlines()
     )
     exported = run(tree, *export)
@@ -63,6 +63,20 @@ def test_the_page_adds_a_runtime(tree: Path) -> None:
     told = json.loads(measured.stdout)
     assert told["measured"] == 1, measured.stderr
     assert "toy" in measured.stdout
+    (taken_apart,) = json.loads(run(tree, *profile, "--json").stdout)["breakdowns"]
+    assert [(one["name"], one["operators"]) for one in taken_apart["kinds"]][-2:] == [
+        ("fully connected", 1),
+        ("outside operators", 0),
+    ]
+    predicted = run(tree, *predict, "--json")
+    (figure,) = json.loads(predicted.stdout)["predictions"]
+    assert (figure["runtime"], figure["version"]) == ("toy", "2.4.6"), predicted.stderr
+    assert 0 < figure["predicted_ns"] < 1e6
+    refused = run(tree, *predict, "--threads", "2")
+    assert refused.returncode == 2
+    assert "choose native, ncnn, or one thread" in refused.stderr
+    # Counted on a virtual board, which tests of their own start: here its options are read.
+    assert "unknown CPU 'a99'" in run(tree, *cost[:-1], "a99").stderr
     unknown = run(tree, "bench", "--runtime", "tay").stderr
     assert "did you mean toy?" in unknown
 

@@ -38,6 +38,11 @@ class NativeRuntime:
         return True
 
     @property
+    def uses_openmp(self) -> bool:
+        """A program has threads of its own."""
+        return False
+
+    @property
     def build_check(self) -> BuildCheck | None:
         """A file brings all that it needs."""
         return None

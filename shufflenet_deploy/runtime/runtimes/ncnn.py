@@ -12,4 +12,4 @@ DISTRIBUTION = Distribution(
     releases=(Release(version="1.0.20261020", pythons=("3.9", "3.14"), glibc=on_64_bits("2.24")),),
 )
 
-RUNTIME = AgentRuntime(runtime="ncnn", format="ncnn", distribution=DISTRIBUTION)
+RUNTIME = AgentRuntime(runtime="ncnn", format="ncnn", distribution=DISTRIBUTION, uses_openmp=True)

@@ -28,6 +28,13 @@ def test_lists_take_commas_and_repetition():
         multi_value.listed([" ,"])
 
 
+def test_all_runtimes_are_the_usual_ones_of_every_format():
+    every = ["litert", "executorch", "mnn", "native", "ncnn", "onnxruntime", "openvino"]
+    assert multi_value.runtimes("litert,all") == every
+    assert multi_value.runtimes(["native", "onnxruntime==1.30"]) == ["native", "onnxruntime==1.30"]
+    assert multi_value.runtimes(None) == []
+
+
 def test_precisions_are_checked_and_left_as_they_are_asked_for():
     assert multi_value.precisions(["all"]) == ["all"]
     assert multi_value.precisions(["int8,fp16"]) == ["int8", "fp16"]

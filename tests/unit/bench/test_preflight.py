@@ -298,6 +298,14 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
             "cannot be had",
             "build it",
         ),
+        # Alone, too: its own remedy, not that of a machine without Python.
+        (
+            seen(plans={"a": ProvisioningPlan(how=None, text="built without", remedy="build it")}),
+            "a",
+            Status.FAIL,
+            "cannot be had",
+            "build it",
+        ),
     ],
 )
 def test_what_spoils_figures(case, name, status, told, remedy):

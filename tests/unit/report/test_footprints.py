@@ -9,8 +9,9 @@ from io import StringIO
 import pytest
 import sample_runs
 
+from shufflenet_deploy.records import NO_SENSOR, EnergyTrace, SensorTrace
 from shufflenet_deploy.report import render
-from shufflenet_deploy.report.footprints import footprints
+from shufflenet_deploy.report.footprints import energies, footprints
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.table import Table
 
@@ -80,3 +81,46 @@ def test_what_is_not_known_is_absent_and_what_failed_has_no_line():
     model = tables[0].columns.index("model")
     assert tables[0].lines[0][1][model].value == "-"
     assert "Minstr" in tables[1].text
+
+
+def powered(runtime, *, watts=None):
+    """One process of a runtime beside a sensor of constant power, or beside none."""
+    seconds = tuple(second * 10**9 for second in range(11))
+    sensors = () if watts is None else (
+        SensorTrace(
+            name="ina226 power1", kind="power", at_ns=seconds, values=(int(watts * 1e6),) * 11
+        ),
+    )  # fmt: skip
+    trace = EnergyTrace(
+        interval_ns=10**9,
+        steady_ns=(2 * 10**9, 8 * 10**9),
+        idle_before_ns=(0, 2 * 10**9),
+        idle_after_ns=(8 * 10**9, 10 * 10**9),
+        sensors=sensors,
+        reason="" if sensors else NO_SENSOR,
+    )
+    outcome = sample_runs.measurement(10e6, count=40).model_copy(update={"energy": trace})
+    return sample_runs.run("alexnet", runtime=runtime, runtime_version=None, outcome=outcome)
+
+
+def test_the_energy_of_all_runtimes_stands_in_one_table():
+    """6 s at 2 and 5 W, 40 inferences: 300 and 750 mJ each."""
+    runs = [powered("onnxruntime", watts=2), powered("litert", watts=5), powered("native")]
+    (found,) = energies(Table.from_runs(runs))
+    assert found.names == ("Model", "Runtime", "Type", "Size")
+    assert found.columns == ("mJ", "bounds", "W", "idle W")
+    assert {name[1]: tuple(one.value for one in row) for name, row in found.lines} == {
+        "onnxruntime": ("300.0", "300.0–300.0", "2.00", "2.00, 2.00"),
+        "litert": ("750.0", "750.0–750.0", "5.00", "5.00, 5.00"),
+        "native": ("-",) * 4,
+    }
+    assert "idle power included" in found.text
+    assert found.text.endswith(NO_SENSOR)
+
+
+def test_where_nothing_is_measurable_the_reason_stands_alone():
+    (found,) = energies(Table.from_runs([powered("onnxruntime"), powered("native")]))
+    assert found.text == NO_SENSOR
+    assert found.columns == ("mJ",)
+    for text in (render.terminal, render.markdown):
+        assert text(Table.from_runs([powered("native")])).count(NO_SENSOR) == 1
