@@ -22,7 +22,9 @@ from shufflenet_deploy.programs import run_to_end
 INSTALL = "pip install 'shufflenet-deploy[predict]'"
 #: Options of a library, and of a program that runs on any system of its architecture.
 SHARED = ("-shared", "-fPIC")
-STATIC = ("-static",)
+#: Stripped, as programs of networks are: zig has another C library for what is not, and to build
+#: one takes a minute.
+STATIC = ("-static", "-s")
 _TIMEOUT_SECS = 600
 
 
