@@ -25,10 +25,10 @@ from typing import Any
 from ncnn_guest import Guest
 
 from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.predict import boards, counting, parallel, plugin
 from shufflenet_deploy.predict.caches import Caches
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.latency import Memory, predicted, timed
 
 HERE = Path(__file__).parent

@@ -17,13 +17,13 @@ from typing import Annotated
 from pydantic import Field
 
 from shufflenet_deploy.bounded import Count
+from shufflenet_deploy.cores import CORES, Core
+from shufflenet_deploy.cores import core as described
 from shufflenet_deploy.errors import DeployError, ParseError, TargetError, UsageError
 from shufflenet_deploy.predict import boards
 from shufflenet_deploy.predict.boards import BoardCard, Figure, Figures
 from shufflenet_deploy.predict.caches import Cache, Caches
 from shufflenet_deploy.predict.compiling import STATIC, compiled
-from shufflenet_deploy.predict.cores import CORES, Core
-from shufflenet_deploy.predict.cores import core as described
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Record, TargetFacts
 from shufflenet_deploy.target import Target, answers

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.cli import command_line
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict import counting, plugin
 from shufflenet_deploy.predict.caches import Cache
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.counts import Misses
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")

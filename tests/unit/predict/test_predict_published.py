@@ -11,7 +11,7 @@ import json
 import statistics
 from pathlib import Path
 
-from shufflenet_deploy.predict.cores import core
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.latency import Memory, predicted, timed
 
