@@ -3,11 +3,13 @@
     python benchmarks/prediction --params ncnn/benchmark            # every figure: 40 minutes
     python benchmarks/prediction --params ncnn/benchmark --network shufflenet --core cortex-a72
     python benchmarks/prediction --params ncnn/benchmark --threads 4
+    python benchmarks/prediction --params ncnn/benchmark --network mobilenet --keep FOLDER
 
 Each figure is predicted with the ncnn wheel of its date, under a Python of Debian's ARM packages,
 as ncnn's own benchmark does it: zeroed weights, its options, the smallest of its times.
 ``--params`` is the folder ``benchmark`` of ncnn's sources. What was counted before is not counted
-again. The exit code is 1 when the table is worse than ``--median`` and ``--within`` allow.
+again. ``--keep`` writes the counts of one thread, as ``tests/data/prediction`` has them of three
+networks. The exit code is 1 when the table is worse than ``--median`` and ``--within`` allow.
 """
 
 from __future__ import annotations
@@ -22,13 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kept_counts
 from ncnn_guest import Guest
 
 from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.predict import boards, counting, parallel, plugin
 from shufflenet_deploy.predict.caches import Caches
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.latency import Memory, predicted, timed
 
 HERE = Path(__file__).parent
@@ -89,8 +92,10 @@ def hierarchies(figure: Figure) -> list[Caches]:
     return list(dict.fromkeys(alike))
 
 
-def predicted_ms(figure: Figure, params: Path, qemu: plugin.Emulator) -> float:
-    """The model's prediction of a figure."""
+def predicted_ms(
+    figure: Figure, params: Path, qemu: plugin.Emulator, kept: Path | None = None
+) -> float:
+    """The model's prediction of a figure; its counts are written to the folder ``kept``."""
     row, model = figure.row, core(figure.row["core"])
     guest = Guest.of_date(row["ncnn_wheel"])
     network = params / f"{figure.network}.param"
@@ -128,6 +133,8 @@ def predicted_ms(figure: Figure, params: Path, qemu: plugin.Emulator) -> float:
         inference = parallel.inference(turns, model, meetings=2)
         return inference.predicted(model, figure.memory).total_ns / 1e6
     counts = counting.count(execution, model, hierarchies(figure), qemu)[figure.caches]
+    if kept:
+        kept_counts.keep(counts, kept / f"{figure.network}-{row['core']}-{row['ncnn_wheel']}.gz")
     return predicted(timed(counts, model), model, figure.memory).total_ns / 1e6
 
 
@@ -140,11 +147,12 @@ def main() -> int:
     parser.add_argument("--median", type=float, default=0.08, help="largest median error")
     parser.add_argument("--within", type=float, default=0.94, help="least share within 25 %%")
     parser.add_argument("--threads", type=int, default=1, help="published for so many")
+    parser.add_argument("--keep", type=Path, help="write counts of one thread to this folder")
     options = parser.parse_args()
     qemu, errors = plugin.emulator(), []
     for figure in figures(options.network, options.core, options.threads):
         try:
-            ours = predicted_ms(figure, options.params, qemu)
+            ours = predicted_ms(figure, options.params, qemu, options.keep)
         except (DeployError, OSError) as error:
             print(f"error: {figure.network}, {figure.row['board']}: {error}", file=sys.stderr)
             return 1

@@ -19,6 +19,8 @@ from shufflenet_deploy.predict.compiling import cache_folder
 #: The suite of Debian and its Python: ncnn's wheels of 2021 are for no newer one.
 _OLD, _NEW = ("bullseye", "3.9", "libffi7"), ("bookworm", "3.11", "libffi8")
 _NEW_SINCE = "2022-11"
+#: Wheels from the end of 2023 on link against it.
+_X11 = ("libx11-6", "libxcb1", "libxau6", "libxdmcp6", "libbsd0", "libmd0")
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,12 @@ class Guest:
 
 
 def _system(suite: str, python: str, ffi: str) -> Path:
-    folder = cache_folder("ncnn") / suite
-    if folder.exists():
-        return folder
     libraries = ("libc6", "libgcc-s1", "libstdc++6", "zlib1g", ffi, "libexpat1", "liblzma5")
     interpreter = (f"python{python}-minimal", f"libpython{python}-minimal")
-    names = {*libraries, *interpreter, "libbz2-1.0", f"libpython{python}-stdlib"}
+    names = {*libraries, *_X11, *interpreter, "libbz2-1.0", f"libpython{python}-stdlib"}
+    folder = cache_folder("ncnn") / f"{suite}-{_digest(*sorted(names))}"
+    if folder.exists():
+        return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         apt = debian_packages.Apt(Path(made) / "apt", "arm64", suite=suite)
@@ -68,7 +70,7 @@ def _system(suite: str, python: str, ffi: str) -> Path:
 
 
 def _site(version: str, python: str) -> Path:
-    folder = cache_folder("ncnn") / f"{version}-{hashlib.sha256(python.encode()).hexdigest()[:8]}"
+    folder = cache_folder("ncnn") / f"{version}-{_digest(python)}"
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -90,3 +92,7 @@ def _site(version: str, python: str) -> Path:
             archive.extractall(Path(made) / "site")
         shutil.move(Path(made) / "site", folder)
     return folder
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:8]

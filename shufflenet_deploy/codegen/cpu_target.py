@@ -1,7 +1,9 @@
 """CPU targets: vector width, registers, instruction set features, and compiler flags.
 
 The generated C compiles wherever GNU C does; a target decides how many pixels a vector holds, how
-large register blocks are, and which intrinsics and assembly may be used.
+large register blocks are, and which intrinsics and assembly may be used. What a core pays for its
+loads, how far ahead it prefetches and what its first cache keeps is in its description (``cores``),
+which `predict` times programs by.
 """
 
 from __future__ import annotations
@@ -11,6 +13,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shufflenet_deploy.cores import (
+    CORTEX_A53,
+    CORTEX_A55,
+    CORTEX_A72,
+    CORTEX_A76,
+    CORTEX_A710,
+    NO_WAIT,
+    Core,
+    LoadWait,
+)
 from shufflenet_deploy.errors import UnavailableError, UsageError
 from shufflenet_deploy.records import Precision, TargetFacts
 
@@ -27,9 +39,9 @@ class CpuTarget:
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
     products; ``matrix_product``: one multiplies two pixels by two channels, eight inputs of each.
-    ``in_order``: some of its cores issue in program order. ``load_port_bytes`` are what
-    one load moves per cycle. ``weight_prefetch_bytes``: assembly prefetches weights so far ahead, 0
-    for a target without prefetches there, and the next tile of maps; what is beyond
+    ``load_wait`` is what assembly pays for a load that comes late; with ``split_loads`` it loads
+    vectors by halves, beside multiply-adds. ``weight_prefetch_bytes``: it prefetches weights so far
+    ahead, 0 for a target without prefetches there, and the next tile of maps; what is beyond
     ``prefetch_beyond_bytes`` again when it is read again. Feature maps up to
     ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
     level cache. A convolution and its max pool are strip-mined where the map between them exceeds
@@ -49,10 +61,10 @@ class CpuTarget:
     software_prefetch: bool = False
     dot_product: bool = False
     matrix_product: bool = False
-    in_order: bool = False
-    load_port_bytes: int = 16
+    load_wait: LoadWait = NO_WAIT
+    split_loads: bool = False
     weight_prefetch_bytes: int = 0
-    prefetch_beyond_bytes: int = 24 << 10
+    prefetch_beyond_bytes: int = 0
     l2_bytes: int = 1 << 20
     llc_share_bytes: int = 4 << 20
     strip_bytes: int = 128 << 10
@@ -66,11 +78,6 @@ class CpuTarget:
     def vector_bytes(self) -> int:
         """Bytes per vector."""
         return self.element_bytes * self.lanes
-
-    @property
-    def split_loads(self) -> bool:
-        """True if vectors are better loaded by halves, beside multiply-adds."""
-        return self.in_order and self.load_port_bytes < self.vector_bytes
 
     @property
     def isa(self) -> str:
@@ -121,16 +128,18 @@ _AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
 
 def _aarch64(
     name: str,
-    cpu: str,
+    zig_cpu: str,
+    core: Core,
     *,
     dot_product: bool = False,
     matrix_product: bool = False,
-    in_order: bool = False,
-    load_port_bytes: int = 16,
-    weight_prefetch_bytes: int = 0,
-    prefetch_beyond_bytes: int = 24 << 10,
 ) -> CpuTarget:
+    """A target for cores like ``core``, which are the only ones that its C prefetches for.
+
+    In order a prefetch beside a multiply-add costs nothing, so that all is asked for again.
+    """
     features = {"asimddp", "asimdhp"} if dot_product else set()
+    own = name == core.name
     return CpuTarget(
         name=name,
         arch="aarch64",
@@ -140,14 +149,14 @@ def _aarch64(
         has_fp16=dot_product,
         dot_product=dot_product,
         matrix_product=matrix_product,
-        in_order=in_order,
-        load_port_bytes=load_port_bytes,
-        weight_prefetch_bytes=weight_prefetch_bytes,
-        prefetch_beyond_bytes=prefetch_beyond_bytes,
+        load_wait=core.load_wait,
+        split_loads=core.loads_by_halves,
+        weight_prefetch_bytes=core.prefetch_ahead_bytes if own else 0,
+        prefetch_beyond_bytes=0 if core.in_order else core.l1_share_bytes,
         required_features=frozenset(features | ({"i8mm"} if matrix_product else set())),
-        flags=(f"-mcpu={cpu.replace('_', '-')}",),
+        flags=(f"-mcpu={zig_cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
-        zig_cpu=cpu,
+        zig_cpu=zig_cpu,
     )
 
 
@@ -188,35 +197,17 @@ _ARMV7 = CpuTarget(
 CPU_TARGETS = {
     cpu.name: cpu
     for cpu in (
-        _aarch64("aarch64", "generic", in_order=True),
+        # For any core: in order, for out of order the order of instructions matters little.
+        _aarch64("aarch64", "generic", CORTEX_A55),
+        _aarch64("cortex-a53", "cortex_a53", CORTEX_A53),
+        _aarch64("cortex-a72", "cortex_a72", CORTEX_A72),
+        _aarch64("cortex-a55", "cortex_a55", CORTEX_A55, dot_product=True),
+        _aarch64("cortex-a76", "cortex_a76", CORTEX_A76, dot_product=True),
+        # By name a compiler would assume SVE, which not every system of such a core has.
         _aarch64(
-            *("cortex-a53", "cortex_a53"),
-            in_order=True,
-            load_port_bytes=8,
-            weight_prefetch_bytes=512,
-            prefetch_beyond_bytes=0,
-        ),
-        _aarch64("cortex-a72", "cortex_a72", weight_prefetch_bytes=512),
-        _aarch64(
-            *("cortex-a55", "cortex_a55"),
-            dot_product=True,
-            in_order=True,
-            weight_prefetch_bytes=512,
-            prefetch_beyond_bytes=0,
-        ),
-        _aarch64(
-            *("cortex-a76", "cortex_a76"),
-            dot_product=True,
-            weight_prefetch_bytes=512,
-            prefetch_beyond_bytes=48 << 10,
-        ),
-        _aarch64(
-            # By name a compiler would assume SVE, which not every system of such a core has.
-            *("cortex-a710", "cortex_a76+i8mm"),
+            *("cortex-a710", "cortex_a76+i8mm", CORTEX_A710),
             dot_product=True,
             matrix_product=True,
-            weight_prefetch_bytes=512,
-            prefetch_beyond_bytes=48 << 10,
         ),
         _ARMV7,
         _x86("x86-64", 4, 16),

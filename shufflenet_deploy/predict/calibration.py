@@ -7,6 +7,7 @@ everything that a board says: within limits, or not at all.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,21 +18,21 @@ from typing import Annotated
 from pydantic import Field
 
 from shufflenet_deploy.bounded import Count
+from shufflenet_deploy.cores import CORES, Core
+from shufflenet_deploy.cores import core as described
 from shufflenet_deploy.errors import DeployError, ParseError, TargetError, UsageError
 from shufflenet_deploy.predict import boards
 from shufflenet_deploy.predict.boards import BoardCard, Figure, Figures
 from shufflenet_deploy.predict.caches import Cache, Caches
 from shufflenet_deploy.predict.compiling import STATIC, compiled
-from shufflenet_deploy.predict.cores import CORES, Core
-from shufflenet_deploy.predict.cores import core as described
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Record, TargetFacts
 from shufflenet_deploy.target import Target, answers
 from shufflenet_deploy.transport import CommandResult
 
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64", "amd64": "x86_64"}
-#: What QEMU's machine for virtual boards calls itself.
-_EMULATED_BOARD = "dummy-virt"
+#: What QEMU's machine for virtual boards calls itself, and what the boards of ``board up`` do.
+_EMULATED_BOARD = re.compile(r"dummy-virt|QEMU \S+, (emulated|counting instructions)$")
 _MOST_SECS = 600.0
 _MOST_CORES = 16
 #: Sets of addresses that the figures are taken at: beyond every level, and of the first level.
@@ -123,7 +124,7 @@ def calibrate(
         DeployError: what it printed is no measurement.
     """
     facts = target.facts()
-    if _EMULATED_BOARD in (facts.board or "") and not force:
+    if _EMULATED_BOARD.search(facts.board or "") and not force:
         raise UsageError(
             f"{facts.host} is emulated: times there are QEMU's own and of no board; --force writes"
             " a card all the same"

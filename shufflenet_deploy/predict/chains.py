@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from shufflenet_deploy.cores.instructions import STORES, Kind
 from shufflenet_deploy.predict.counts import CodeBlock, Misses, Prefetched
-from shufflenet_deploy.predict.decoder import INSTRUCTION_BYTES, STORES, Kind, decode
+from shufflenet_deploy.predict.decoder import INSTRUCTION_BYTES, decode
 
 #: A chain is cut where it gets longer, and where the counts of two blocks differ by more than this.
 _MOST_INSTRUCTIONS = 1500

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from shufflenet_deploy.atomic_files import write_whole
+from shufflenet_deploy.cores import Core
 from shufflenet_deploy.errors import DeployError, ParseError
 from shufflenet_deploy.predict.caches import Caches, describe_machine, specification
 from shufflenet_deploy.predict.compiling import cache_folder
-from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Turn, turns
 from shufflenet_deploy.predict.plugin import Emulator
 from shufflenet_deploy.predict.prefetches import visible

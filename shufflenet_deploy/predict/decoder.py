@@ -1,75 +1,19 @@
-"""AArch64 instructions as the models of cores need them: kind, registers, width, bytes."""
+"""AArch64 machine code as the instructions that the descriptions of cores know."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from shufflenet_deploy.cores.instructions import Instruction, Kind
 
 if TYPE_CHECKING:
     import capstone
 
 INSTRUCTION_BYTES = 4
 _D_BYTES, _Q_BYTES = 8, 16
-
-
-class Kind(Enum):
-    """Instructions that a core issues to the same ports with the same latency."""
-
-    INTEGER = auto()
-    MULTIPLY = auto()
-    DIVIDE = auto()
-    BRANCH = auto()
-    LOAD = auto()
-    STORE = auto()
-    PREFETCH = auto()
-    VECTOR_LOAD = auto()
-    VECTOR_STORE = auto()
-    FP_FMA = auto()
-    FP = auto()
-    FP_DIVIDE = auto()
-    DOT_PRODUCT = auto()
-    VECTOR_MULTIPLY = auto()
-    VECTOR = auto()
-    PERMUTE = auto()
-    #: Between the general and the vector registers.
-    TRANSFER = auto()
-
-
-#: What one load/store pipeline executes.
-MEMORY = frozenset({Kind.LOAD, Kind.STORE, Kind.PREFETCH, Kind.VECTOR_LOAD, Kind.VECTOR_STORE})
-STORES = frozenset({Kind.STORE, Kind.VECTOR_STORE})
-#: What the vector pipelines execute.
-ARITHMETIC = frozenset(
-    {
-        *(Kind.FP_FMA, Kind.FP, Kind.FP_DIVIDE, Kind.DOT_PRODUCT, Kind.VECTOR_MULTIPLY),
-        *(Kind.VECTOR, Kind.PERMUTE, Kind.TRANSFER),
-    }
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instruction:
-    """One instruction; registers by canonical names: ``x3``, ``v17``, ``sp``, ``nzcv``.
-
-    ``accumulator`` is the register of a multiply-add whose value is needed last; ``base`` is the
-    address register that pre- or post-indexing writes. ``wide`` says that 128-bit vectors are
-    computed with, ``interleaved`` that a load or store also permutes (``ld2``, ``ld1r``), ``bytes``
-    is what a memory instruction moves.
-    """
-
-    mnemonic: str
-    kind: Kind
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
-    accumulator: str | None = None
-    base: str | None = None
-    wide: bool = False
-    interleaved: bool = False
-    bytes: int = 0
 
 
 _WIDE_SHAPE = re.compile(r"\.(16b|8h|4s|2d)\b")

@@ -21,8 +21,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
+from shufflenet_deploy.cores import Core
 from shufflenet_deploy.predict.chains import Chain, join
-from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Misses
 from shufflenet_deploy.predict.decoder import decode
 

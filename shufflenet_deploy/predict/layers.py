@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from shufflenet_deploy.cores import Core
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.predict.caches import Caches
-from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counting import Execution, run
 from shufflenet_deploy.predict.counts import Counts, intervals
 from shufflenet_deploy.predict.plugin import Emulator

@@ -16,8 +16,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from shufflenet_deploy.cores import Core
 from shufflenet_deploy.errors import ParseError
-from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Turn
 from shufflenet_deploy.predict.latency import Memory, Parts, TimedChain, predicted, timed
 

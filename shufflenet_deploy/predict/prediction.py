@@ -12,6 +12,7 @@ from pydantic import Field
 
 from shufflenet_deploy import runtime, zoo
 from shufflenet_deploy.cluster import Files, Function, Here, Machines, Task
+from shufflenet_deploy.cores import Core
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportSession, export, shared_work
 from shufflenet_deploy.export.precisions import resolve
@@ -19,7 +20,6 @@ from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
 from shufflenet_deploy.predict import counting, parallel, userland
 from shufflenet_deploy.predict.boards import BoardCard
-from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.latency import (
     Memory,

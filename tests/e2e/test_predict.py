@@ -13,14 +13,15 @@ from typer.testing import CliRunner
 
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.cli import command_line
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict import counting, plugin
 from shufflenet_deploy.predict.caches import Cache
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.counts import Misses
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 KIND, LINES = "predicted", 4096
+SMMLA = 0x4E80A400  # without its registers
 
 #: Reads 256 KiB line by line, eight times, and the clock before and after each.
 STREAMING = """
@@ -154,6 +155,19 @@ def test_a_network_on_two_boards_of_one_core(tmp_path, own_cache):
         whole = sum(layer["predicted_ns"] for layer in layers)
         assert whole == pytest.approx(one["predicted_ns"], rel=0.1)
         assert layers[0]["name"] == "stem"
+
+
+def test_a_program_with_matrix_products_is_predicted_on_cores_that_have_them(tmp_path, own_cache):
+    (one,) = predicted(tmp_path, "--core", "cortex-a710@2.5", "--precision", "int8")
+    assert (one["core"], one["precision"], one["clock_ghz"]) == ("cortex-a710", "int8", 2.5)
+    assert not one["validated"]
+    (program,) = tmp_path.glob("*-cortex-a710-*int8.native")
+    content = program.read_bytes()
+    words = memoryview(content[: len(content) // 4 * 4]).cast("I")
+    assert sum(word & 0xFFE0FC00 == SMMLA for word in words) > 100
+    # Two products of 32 multiply-adds a cycle at most.
+    assert one["multiply_adds"] / 64 / 2.5 < one["predicted_ns"]
+    assert 0.39 < one["relative"] < 0.6
 
 
 def test_what_is_missing_is_named_with_what_to_install(monkeypatch, tmp_path):

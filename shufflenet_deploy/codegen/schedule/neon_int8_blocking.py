@@ -1,7 +1,8 @@
 """Register blocking of int8 convolutions on NEON, by instruction count.
 
 A block computes ``quads`` times four output channels of ``pixels`` pixels. Its cost is its number
-of instructions, which is what the cores that run it issue.
+of instructions, of whatever kind: a property of the code, not of a core. What a first cache keeps
+is in the descriptions of cores.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from shufflenet_deploy.codegen.schedule.neon_matrix_blocking import (
     choose_matrix_blocking,
 )
 from shufflenet_deploy.codegen.schedule.partition import Blocking, blocking_cost, cheapest_blocking
+from shufflenet_deploy.cores import SMALLEST_L1_SHARE_BYTES
 
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
-#: Weights up to this stay in L1, so that a row is done with all of them before the next.
-L1_BYTES = 24 << 10
 
 
 class Product(Enum):
@@ -174,7 +174,7 @@ def choose_tiling(spec: NeonConvSpec, *, dot_product: bool, matrix_product: bool
     if not matrix_product or spec.epilogue.float_output:
         return by_dots
     pairs = spec.accumulators(Product.MATRIX)
-    fits_l1 = 16 * spec.steps(Product.MATRIX) * pairs * spec.groups <= L1_BYTES
+    fits_l1 = 16 * spec.steps(Product.MATRIX) * pairs * spec.groups <= SMALLEST_L1_SHARE_BYTES
     found = choose_matrix_blocking(
         spec.matrix_inputs,
         pairs,

@@ -1,4 +1,8 @@
-"""Register allocation and instruction counts of AArch64 microkernels, fp32 and fp16."""
+"""Register allocation and instruction counts of AArch64 microkernels, fp32 and fp16.
+
+A load that has no register to go to before its use costs what the description of the core says
+(``cores.LoadWait``); every other instruction counts one, whatever the core.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
+from shufflenet_deploy.cores import NO_WAIT, LoadWait
+
 REGISTERS = 32
 _FP16_LANES = 8
 VECTORS_PER_LOAD = 4  # vectors that one instruction loads or stores
@@ -14,11 +20,6 @@ MAX_STRAIGHT_FMAS = 1000  # multiply-adds in one straight-line block
 PAIR_OFFSETS = range(-1024, 1009)  # offsets of ldp and stp
 #: Products that lose too much when halves add them up one after the other.
 _LONG_FP16_SUM = 256
-_IN_ORDER_STALL = (
-    3.0  # instructions that a load with no register to go to in time is worth, in order
-)
-#: Cycles that a load by halves takes where nothing is left to do meanwhile.
-_SPLIT_STALL = 8.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def allocate_operands(
     sets: int,
     lanes: int,
     *,
-    in_order: bool,
+    load_wait: LoadWait,
     split_loads: bool = False,
 ) -> tuple[float, OperandRegisters] | None:
     """The cheapest use of the registers that ``sets`` of accumulators leave, and its cost.
@@ -60,7 +61,7 @@ def allocate_operands(
         if split_loads:
             cost = vectors + outputs / lanes
         late = (channels == 1) + (loads == 1) * outputs / (lanes * weights)
-        cost += late * (_SPLIT_STALL if split_loads else _IN_ORDER_STALL if in_order else 0.05)
+        cost += late * (load_wait.halves if split_loads else load_wait.whole)
         found.append((cost - 0.001 * loads, OperandRegisters(channels, weights, loads)))
     return min(found, key=lambda pair: pair[0], default=None)
 
@@ -75,7 +76,7 @@ def fits_registers(outputs: int, vectors: int, depth: int, lanes: int) -> bool:
     biases, sets = ceil(outputs / lanes) + 1, accumulator_sets(depth, lanes)
     return (
         sets * outputs * vectors + biases <= REGISTERS
-        and allocate_operands(outputs, vectors, sets, lanes, in_order=False) is not None
+        and allocate_operands(outputs, vectors, sets, lanes, load_wait=NO_WAIT) is not None
     )
 
 
@@ -88,13 +89,13 @@ def block_instructions(
     *,
     residual: bool,
     clamp_min: bool,
-    in_order: bool,
+    load_wait: LoadWait,
     split_loads: bool = False,
 ) -> float:
     """Instructions of a block; ``plane`` is the target's channel stride in bytes."""
     sets = accumulator_sets(depth, lanes)
     found = allocate_operands(
-        outputs, vectors, sets, lanes, in_order=in_order, split_loads=split_loads
+        outputs, vectors, sets, lanes, load_wait=load_wait, split_loads=split_loads
     )
     assert found is not None
     sums, quads = outputs * vectors, outputs * ceil(vectors / VECTORS_PER_LOAD)

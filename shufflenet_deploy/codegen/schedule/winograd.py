@@ -50,7 +50,8 @@ _MAX_STACK_ELEMENTS = 16 << 10
 _WEIGHT_LOAD_COST = 0.2
 #: The vector instructions that AArch64 cores execute while an fp32 weight comes from memory, where
 #: a network's weights are: 4 bytes at the 14 GB/s of a Cortex-A76 with two multiply-adds per cycle
-#: at 2.4 GHz, at the 4 GB/s of an A72 or the 2 GB/s of an A53 with one at 1.8 or 1.4 GHz.
+#: at 2.4 GHz, at the 4 GB/s of an A72 or the 2 GB/s of an A53 with one at 1.8 or 1.4 GHz. That is a
+#: property of boards rather than cores, and one number for all of them.
 _STREAMED_WEIGHT_COST = 1.7
 #: What a vector of weights costs cores with few registers, or wide vectors and large caches.
 _WEIGHT_VECTOR_COST = 8

@@ -14,10 +14,10 @@ from typing import Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shufflenet_deploy.atomic_files import read_toml
+from shufflenet_deploy.cores import Core, core
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.names import Line
 from shufflenet_deploy.predict.caches import Caches
-from shufflenet_deploy.predict.cores import Core, core
 from shufflenet_deploy.predict.latency import Memory
 from shufflenet_deploy.records import Record, first_problem
 

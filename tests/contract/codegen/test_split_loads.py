@@ -1,4 +1,4 @@
-"""Vectors loaded by halves: for cores with a load port of 64 bits only, with the same scores."""
+"""Vectors loaded by halves: for cores whose vector loads block only, with the same scores."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mixed(drawing, size, seed):
 def test_scores_are_the_same(size, drawing, tmp_path):
     machine, graph = codegen.cpu_target_named("cortex-a53"), mixed(drawing, size, 7)
     by_halves = codegen.generate(graph, machine)
-    whole = codegen.generate(graph, replace(machine, load_port_bytes=16))
+    whole = codegen.generate(graph, replace(machine, split_loads=False))
     assert INSERT in by_halves.c
     assert INSERT not in whole.c
     picture = random_networks.picture_of(graph)
@@ -41,7 +41,7 @@ def test_scores_are_the_same(size, drawing, tmp_path):
 
 
 @pytest.mark.parametrize("core", ["aarch64", "cortex-a72", "cortex-a76"])
-def test_wider_ports_load_whole_vectors(core, drawing):
+def test_other_cores_load_whole_vectors(core, drawing):
     c = codegen.generate(mixed(drawing, (61, 75), 7), codegen.cpu_target_named(core)).c
     assert INSERT not in c
     assert UPPER not in c

@@ -40,8 +40,11 @@ def test_a_core_that_nothing_describes_has_to_be_named(ssh_target):
         calibration.calibrate(ssh_target, name="mine", today=TODAY)
 
 
-def test_an_emulated_board_is_refused(ssh_target, monkeypatch):
-    facts = ssh_target.facts().model_copy(update={"board": "linux,dummy-virt"})
+@pytest.mark.parametrize(
+    "board", ["linux,dummy-virt", "QEMU cortex-a72, emulated", "QEMU max, counting instructions"]
+)
+def test_an_emulated_board_is_refused(ssh_target, monkeypatch, board):
+    facts = ssh_target.facts().model_copy(update={"board": board})
     monkeypatch.setattr(ssh_target, "facts", lambda: facts)
     with pytest.raises(UsageError, match="is emulated: times there are QEMU's own"):
         calibration.calibrate(ssh_target, name="mine", core="cortex-a72", today=TODAY)

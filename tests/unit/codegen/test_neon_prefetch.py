@@ -10,6 +10,7 @@ import pytest
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import FP16, FP32
 from shufflenet_deploy.codegen.emit.neon.microkernel import asm_lines
 from shufflenet_deploy.codegen.emit.neon.microkernel_registers import MicrokernelSpec, Prefetch
+from shufflenet_deploy.cores import CORTEX_A55
 from shufflenet_deploy.network.graph import Activation
 
 LINE_BYTES, VECTOR_BYTES = 64, 16
@@ -28,7 +29,7 @@ STRIP = MicrokernelSpec(
     times=1,
     advances_outputs=True,
     clamp_min=True,
-    in_order=True,
+    load_wait=CORTEX_A55.load_wait,
 )
 _ACCESS = re.compile(r"^\"?(\w+) (.*?)\[%\[(\w+)\](?:, #(-?\d+))?\](?:, (.*?))?\\n")
 _ADVANCE = re.compile(r"^\"?(add|sub) %\[([xwbry])\], %\[\2\], (.*?)\\n")

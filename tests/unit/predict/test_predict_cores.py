@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from shufflenet_deploy.codegen.cpu_target import CPU_TARGETS
+from shufflenet_deploy.codegen.schedule.register_blocking import ConvShape, choose_blocking
+from shufflenet_deploy.cores import CORES, NO_WAIT, core
+from shufflenet_deploy.cores.in_order import InOrderCore
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.predict.cores import CORES, core
-from shufflenet_deploy.predict.cores.in_order import InOrderCore
 from shufflenet_deploy.predict.decoder import decode
 
 FMLA_4S, FMLA_2S = 0x4E22CC20, 0x0E22CC20  # fmla vD, v1, v2
 LDR_Q, LDR_D, LDR_X = 0x3DC00020, 0xFD400020, 0xF9400020  # ldr D, [x1]
 ADD_X0, MUL_X0 = 0x8B010000, 0x9B017C00
+SMMLA = 0x4E82A420  # smmla vD.4s, v1.16b, v2.16b
 LD1_FOUR = 0x4C402820  # ld1 {v0.4s, v1.4s, v2.4s, v3.4s}, [x1]
 
 
@@ -42,7 +47,8 @@ def test_one_accumulator_waits_for_itself(name, expected):
     ("name", "expected"),
     [
         *(("cortex-a53", 8), ("cortex-a55", 8), ("cortex-a72", 8)),
-        *(("cortex-a73", 8), ("cortex-a76", 4), ("cortex-x1", 2)),
+        *(("cortex-a73", 8), ("cortex-a76", 4), ("cortex-a710", 4)),
+        *(("cortex-x1", 2), ("cortex-x2", 2)),
     ],
 )
 def test_eight_accumulators_are_as_fast_as_the_vector_pipelines(name, expected):
@@ -82,6 +88,39 @@ def test_a_later_independent_operation_costs_an_out_of_order_core_nothing(name):
     filled = cycles(name, MUL_X0, MUL_X0, MUL_X0, MUL_X0, *accumulators(FMLA_4S, 8))
     in_order = isinstance(core(name), InOrderCore)
     assert filled > waiting if in_order else filled == waiting
+
+
+@pytest.mark.parametrize(("name", "expected"), [("cortex-a710", 4), ("cortex-x2", 2)])
+def test_matrix_products_are_as_fast_as_the_vector_pipelines(name, expected):
+    assert cycles(name, *accumulators(SMMLA, 8)) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_code_for_a_core_pays_what_its_description_says(name):
+    """The machine whose programs it runs, priced by its own description or one like it."""
+    machine = CPU_TARGETS[core(name).machine]
+    described = core(machine.name)
+    assert machine.load_wait == described.load_wait
+    assert machine.split_loads == described.loads_by_halves
+    assert machine.weight_prefetch_bytes == described.prefetch_ahead_bytes
+    kept = 0 if described.in_order else described.l1_share_bytes
+    assert machine.prefetch_beyond_bytes == kept
+    assert described.in_order == core(name).in_order
+
+
+def test_in_order_blocks_leave_registers_for_pixels_that_come_in_time():
+    """Out of order more accumulators pay, for a load that comes late is hidden."""
+    shape = ConvShape(
+        outputs=60, vectors=49, depth=60, residual=False, channel_stride=832, assembly=True,
+        clamp_min=True,
+    )  # fmt: skip
+    most = {}
+    for name in ("cortex-a55", "cortex-a72", "cortex-a76"):
+        blocks = choose_blocking(CPU_TARGETS[name], shape)
+        most[name] = max(blocks.outputs) * max(size for size, _ in blocks.pixels)
+    assert most["cortex-a55"] < most["cortex-a72"] == most["cortex-a76"]
+    free = replace(CPU_TARGETS["cortex-a55"], load_wait=NO_WAIT)
+    assert choose_blocking(free, shape) != choose_blocking(CPU_TARGETS["cortex-a55"], shape)
 
 
 def test_names_of_cores():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.predict.decoder import Kind, decode
+from shufflenet_deploy.cores.instructions import Kind
+from shufflenet_deploy.predict.decoder import decode
 
 
 def one(word):

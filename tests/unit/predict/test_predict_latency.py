@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.predict.chains import join
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.counts import CodeBlock, Counts, Misses, Prefetched, intervals
 from shufflenet_deploy.predict.latency import Memory, interval, predicted, timed
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from shufflenet_deploy.cores import core
 from shufflenet_deploy.errors import ParseError, UsageError
 from shufflenet_deploy.predict import boards
-from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.counts import CodeBlock, Counts, Misses, Turn, turns
 from shufflenet_deploy.predict.latency import Memory
 from shufflenet_deploy.predict.parallel import inference, shared_by

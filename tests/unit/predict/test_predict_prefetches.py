@@ -6,8 +6,9 @@ import struct
 
 import pytest
 
+from shufflenet_deploy.cores.instructions import Kind
 from shufflenet_deploy.errors import ParseError
-from shufflenet_deploy.predict.decoder import Kind, decode
+from shufflenet_deploy.predict.decoder import decode
 from shufflenet_deploy.predict.prefetches import as_load, visible
 
 PREFETCHES = {

@@ -40,9 +40,9 @@ from shufflenet_deploy.codegen.schedule.register_blocking import (
     ConvShape,
     choose_blocking,
 )
+from shufflenet_deploy.cores import SMALLEST_L1_SHARE_BYTES
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
-_L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
 
 
@@ -341,7 +341,7 @@ def _asm_spec(
         times=times,
         advances_outputs=advances_outputs,
         clamp_min=op.epilogue.clamp_min is not None,
-        in_order=unit.cpu.in_order,
+        load_wait=unit.cpu.load_wait,
         split_loads=unit.cpu.split_loads,
     )
 
@@ -370,8 +370,8 @@ def _pixel_loop_outside(
     if w_bytes > _L2_BYTES:
         return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)
-    weights_again = w_bytes * blocks_of_pixels if w_bytes > _L1_BYTES else 0
-    pixels_again = x_bytes * len(blocking.outputs) if x_bytes > _L1_BYTES else 0
+    weights_again = w_bytes * blocks_of_pixels if w_bytes > SMALLEST_L1_SHARE_BYTES else 0
+    pixels_again = x_bytes * len(blocking.outputs) if x_bytes > SMALLEST_L1_SHARE_BYTES else 0
     return weights_again <= pixels_again
 
 

@@ -94,7 +94,7 @@ def _column_asm(op: FullyConnected, unit: TranslationUnit, vectors: int, inputs:
         times=1,
         advances_outputs=False,
         clamp_min=False,
-        in_order=unit.cpu.in_order,
+        load_wait=unit.cpu.load_wait,
         has_bias=False,
     )
     text = CWriter(depth=1)

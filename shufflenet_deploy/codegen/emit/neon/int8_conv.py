@@ -20,12 +20,12 @@ from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import (
 from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkernel, signature
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
-    L1_BYTES,
     NeonConvSpec,
     Product,
     Tiling,
     choose_tiling,
 )
+from shufflenet_deploy.cores import SMALLEST_L1_SHARE_BYTES
 
 
 def single_row(spec: NeonConvSpec) -> NeonConvSpec:
@@ -39,7 +39,7 @@ def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, tiling: Tiling) -> st
     ``t`` is scratch of ``packed_bytes`` where inputs are packed.
     """
     code = CWriter(depth=1)
-    pixels_outside = _weight_bytes(spec, tiling) * spec.groups <= L1_BYTES
+    pixels_outside = _weight_bytes(spec, tiling) * spec.groups <= SMALLEST_L1_SHARE_BYTES
     if pixels_outside and spec.height > 1:
         with code.block("for (int i = begin; i < end; ++i)"):
             _groups(code, unit, spec, tiling, "i", rows=False)

@@ -16,6 +16,7 @@ from shufflenet_deploy.codegen.schedule.neon_register_allocation import (
     accumulator_sets,
     allocate_operands,
 )
+from shufflenet_deploy.cores import LoadWait
 from shufflenet_deploy.network.graph import Activation
 
 _BOUNDS_AHEAD = 4  # registers for lower bounds that are loaded one by one
@@ -45,8 +46,8 @@ class MicrokernelSpec:
     the target) and ``residual_channel_stride`` (0 without a residual) are in bytes; ``in_place`` if
     the residual is the target. Each tile advances by outputs with ``advances_outputs``, else by
     pixels. ``clamp_min``: accumulators start from zero and the bias array holds each output's lower
-    clamp bound; without ``has_bias`` there is neither. ``in_order`` schedules for in-order cores,
-    ``split_loads`` for those that load 64 bits at a time.
+    clamp bound; without ``has_bias`` there is neither. ``load_wait`` is what a late load costs;
+    ``split_loads``: vectors are loaded by halves.
     """
 
     element: ElementType
@@ -62,7 +63,7 @@ class MicrokernelSpec:
     times: int
     advances_outputs: bool
     clamp_min: bool
-    in_order: bool
+    load_wait: LoadWait
     split_loads: bool = False
     has_bias: bool = True
     prefetch: Prefetch = NO_PREFETCH
@@ -109,7 +110,7 @@ class Registers:
             strip.vectors,
             sets,
             lanes,
-            in_order=strip.in_order,
+            load_wait=strip.load_wait,
             split_loads=strip.split_loads,
         )
         assert found is not None

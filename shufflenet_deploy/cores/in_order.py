@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from shufflenet_deploy.predict.cores.description import Core, Exposure
-from shufflenet_deploy.predict.decoder import ARITHMETIC, MEMORY, STORES, Instruction, Kind
+from shufflenet_deploy.cores.description import Core, Exposure, LoadWait
+from shufflenet_deploy.cores.instructions import ARITHMETIC, MEMORY, STORES, Instruction, Kind
 
 #: Executions that are simulated; the first ones fill the pipelines and are not counted.
 _EXECUTIONS, _SETTLING = 8, 3
-_ISSUE_WIDTH = 2
-_LOAD_BYTES, _STORE_BYTES = 8, 16
 #: Kinds that share a pipeline of which there is one.
 _SINGLE_UNITS = (
     MEMORY,
@@ -26,18 +24,42 @@ _SINGLE_UNITS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class InOrderCore(Core):
     """A scoreboard.
 
-    ``latency`` is cycles from issue to a result. ``accumulate_latency`` is that of a multiply-add
-    to the accumulator of the next. ``vector_load_blocks_wide`` says that a vector load and a
-    128-bit operation do not issue in one cycle.
+    ``width`` is instructions that issue per cycle; the load/store pipeline moves ``load_bytes`` of
+    a load and ``store_bytes`` of a store per cycle. ``latency`` is cycles from issue to a result,
+    ``accumulate_latency`` those of a multiply-add to the accumulator of the next.
+    ``vector_load_blocks_wide`` says that a vector load and a 128-bit operation do not issue in one
+    cycle.
     """
 
+    width: int = 2
+    load_bytes: int = 8
+    store_bytes: int = 16
     latency: Mapping[Kind, int]
     accumulate_latency: int
     vector_load_blocks_wide: bool
+
+    @property
+    def in_order(self) -> bool:
+        """As ``Core.in_order``."""
+        return True
+
+    @property
+    def load_wait(self) -> LoadWait:
+        """As ``Core.load_wait``: latencies, less the cycle in which a load issues by itself."""
+        latency = self.latency
+        return LoadWait(
+            whole=latency[Kind.VECTOR_LOAD] - 1,
+            halves=latency[Kind.LOAD] + latency[Kind.TRANSFER],
+        )
+
+    @property
+    def loads_by_halves(self) -> bool:
+        """As ``Core.loads_by_halves``: an ``ldr x`` does not block what a vector load does."""
+        return self.vector_load_blocks_wide
 
     def cycles(self, code: Sequence[Instruction]) -> float:
         """As ``Core.cycles``."""
@@ -51,7 +73,7 @@ class InOrderCore(Core):
                     starts.append(cycle)
                     first = False
         settled = (starts[-1] - starts[_SETTLING]) / (_EXECUTIONS - 1 - _SETTLING)
-        return max(settled, len(code) / _ISSUE_WIDTH)
+        return max(settled, len(code) / self.width)
 
 
 @dataclass
@@ -99,20 +121,20 @@ class _Scoreboard:
         """True if it issues in the same cycle as what has issued there."""
         if not self.issued:
             return True
-        if len(self.issued) >= _ISSUE_WIDTH:
+        if len(self.issued) >= self.core.width:
             return False
         first = self.issued[0]
         if any({first.kind, one.kind} <= unit for unit in _SINGLE_UNITS):
             return False
-        if one.kind is Kind.VECTOR_LOAD and one.bytes > _LOAD_BYTES:
+        if one.kind is Kind.VECTOR_LOAD and one.bytes > self.core.load_bytes:
             return False
         return not (self.core.vector_load_blocks_wide and _blocked(first, one))
 
     def _execute(self, one: Instruction, now: int) -> None:
         if one.kind in STORES:
-            self.memory_free = now + -(-one.bytes // _STORE_BYTES)
+            self.memory_free = now + -(-one.bytes // self.core.store_bytes)
         elif one.kind in MEMORY:
-            self.memory_free = now + max(1, -(-one.bytes // _LOAD_BYTES))
+            self.memory_free = now + max(1, -(-one.bytes // self.core.load_bytes))
         elif one.kind is Kind.FP_DIVIDE:
             self.vector_free = [now + self.core.latency[one.kind]] * 2
         elif one.kind in ARITHMETIC and one.wide:
@@ -120,7 +142,7 @@ class _Scoreboard:
         elif one.kind in ARITHMETIC:
             self.vector_free[self.vector_free.index(min(self.vector_free))] = now + 1
         self._write(one, now)
-        if one.kind is Kind.VECTOR_LOAD and one.bytes > _LOAD_BYTES:
+        if one.kind is Kind.VECTOR_LOAD and one.bytes > self.core.load_bytes:
             self.cycle, self.issued = self.memory_free, []
 
     def _write(self, one: Instruction, now: int) -> None:

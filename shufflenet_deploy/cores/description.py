@@ -1,4 +1,8 @@
-"""The parameters of every core, whichever way it issues."""
+"""The parameters of every core, whichever way it issues.
+
+Two ask for them: ``predict`` for the cycles of code, and the code generator's choice of register
+blocks for what a block pays (``load_wait``, ``l1_share_bytes``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shufflenet_deploy.predict.decoder import Instruction
+from shufflenet_deploy.cores.instructions import Instruction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,20 @@ class Exposure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoadWait:
+    """Cycles that multiply-adds wait for a vector that is loaded right before its use.
+
+    ``whole`` is of a load of 128 bits, ``halves`` of one by ``ldr d``, ``ldr x`` and ``ins``.
+    """
+
+    whole: float
+    halves: float
+
+
+NO_WAIT = LoadWait(whole=0.0, halves=0.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Core(ABC):
     """One kind of core.
 
@@ -35,6 +53,8 @@ class Core(ABC):
     interval of its predictions where every figure of the board is known: the share of published
     latencies that lie within is 98 % for cores that were compared with many, and for others it is
     an estimate. ``validated`` cores were compared with some: Cortex-A73 and Kryo with four each.
+    ``l1_bytes`` is the usual size of its first data cache. A stream of weights is prefetched
+    ``prefetch_ahead_bytes`` ahead.
     """
 
     name: str
@@ -45,6 +65,28 @@ class Core(ABC):
     exposure: Exposure
     error: float
     validated: bool
+    l1_bytes: int = 32 << 10
+    prefetch_ahead_bytes: int = 512
+
+    @property
+    @abstractmethod
+    def in_order(self) -> bool:
+        """True if it issues in the order of the program."""
+
+    @property
+    @abstractmethod
+    def load_wait(self) -> LoadWait:
+        """What a load costs that has no register to go to in time."""
+
+    @property
+    @abstractmethod
+    def loads_by_halves(self) -> bool:
+        """True if 128 bits are better loaded as two times 64, beside multiply-adds."""
+
+    @property
+    def l1_share_bytes(self) -> int:
+        """What a loop may keep in the first cache next to all else that passes through it."""
+        return self.l1_bytes * 3 // 4
 
     @abstractmethod
     def cycles(self, code: Sequence[Instruction]) -> float:
