@@ -73,6 +73,11 @@ class CpuTarget:
         return self.in_order and self.load_port_bytes < self.vector_bytes
 
     @property
+    def assembly_prefetch(self) -> bool:
+        """True if there is software prefetch on AArch64, as this core is known well enough."""
+        return self.weight_prefetch_bytes > 0
+
+    @property
     def isa(self) -> str:
         """The instruction set, as kernels are named: neon, neondot, sse2, avx2, avx512vnni..."""
         if self.arch == "x86_64":
