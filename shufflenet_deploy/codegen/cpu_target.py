@@ -39,6 +39,7 @@ class CpuTarget:
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
     products; ``matrix_product``: one multiplies two pixels by two channels, eight inputs of each.
+    ``in_order``: what is not prefetched is waited for.
     ``load_wait`` is what assembly pays for a load that comes late; with ``split_loads`` it loads
     vectors by halves, beside multiply-adds. ``weight_prefetch_bytes``: it prefetches weights so far
     ahead, 0 for a target without prefetches there, and the next tile of maps; what is beyond
@@ -61,6 +62,7 @@ class CpuTarget:
     software_prefetch: bool = False
     dot_product: bool = False
     matrix_product: bool = False
+    in_order: bool = False
     load_wait: LoadWait = NO_WAIT
     split_loads: bool = False
     weight_prefetch_bytes: int = 0
@@ -78,6 +80,11 @@ class CpuTarget:
     def vector_bytes(self) -> int:
         """Bytes per vector."""
         return self.element_bytes * self.lanes
+
+    @property
+    def assembly_prefetch(self) -> bool:
+        """True if there is software prefetch on AArch64, as this core is known well enough."""
+        return self.weight_prefetch_bytes > 0
 
     @property
     def isa(self) -> str:
@@ -149,6 +156,7 @@ def _aarch64(
         has_fp16=dot_product,
         dot_product=dot_product,
         matrix_product=matrix_product,
+        in_order=core.in_order,
         load_wait=core.load_wait,
         split_loads=core.loads_by_halves,
         weight_prefetch_bytes=core.prefetch_ahead_bytes if own else 0,

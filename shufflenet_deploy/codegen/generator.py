@@ -18,11 +18,12 @@ from shufflenet_deploy.codegen.cpu_target import CpuTarget, host
 from shufflenet_deploy.codegen.emit import registry
 from shufflenet_deploy.codegen.emit.c import activations
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
+from shufflenet_deploy.codegen.emit.neon.dwconv3x3 import prefetched_rows
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
 from shufflenet_deploy.codegen.ir.op import Op, Program
-from shufflenet_deploy.codegen.ir.ops import Convolution, Pool, StripConvPool
+from shufflenet_deploy.codegen.ir.ops import Convolution, Direct3x3, Pool, StripConvPool
 from shufflenet_deploy.codegen.ir.planar import PlanarProgram, is_planar
 from shufflenet_deploy.codegen.pipeline import fp_program, int8_program
 from shufflenet_deploy.codegen.schedule.memory_planner import plan_memory
@@ -148,7 +149,7 @@ def _emit_fp_op(op: Op[Any], unit: TranslationUnit, precision: Precision) -> Non
 def _fp_slack(program: Program[Any], cpu: CpuTarget) -> int:
     """Elements after a planar buffer that kernels may read; 0 if there are no planar ops."""
     ops = [op for op in program.ops if is_planar(op)]
-    return max(_max_tap_offset(ops), 64) + 16 * cpu.lanes if ops else 0
+    return max(_max_tap_offset(ops), _max_prefetched(ops, cpu), 64) + 16 * cpu.lanes if ops else 0
 
 
 def _max_tap_offset(ops: Sequence[Op[Any]]) -> int:
@@ -161,6 +162,17 @@ def _max_tap_offset(ops: Sequence[Op[Any]]) -> int:
         elif isinstance(one, Pool):
             taps.append(max(one.taps))
     return max(taps, default=0)
+
+
+def _max_prefetched(ops: Sequence[Op[Any]], cpu: CpuTarget) -> int:
+    """Elements that prefetches of rows reach beyond a plane."""
+    windows = [op.pool if isinstance(op, StripConvPool) else op for op in ops]
+    rows = [
+        prefetched_rows(op, cpu) * op.source.layout.row_stride
+        for op in windows
+        if isinstance(op, Direct3x3)
+    ]
+    return max(rows, default=0)
 
 
 def _host_cpu_for(cpu: CpuTarget) -> CpuTarget:

@@ -19,7 +19,8 @@ def transform_buffer(
 
     The planes of an element are together, for the products that read them, or with ``by_channel``
     those of a channel, for the transform that reads these. A spare plane after an even number keeps
-    what is accessed at once from sharing cache sets.
+    what is accessed at once from sharing cache sets. A channel that is read is prefetched while the
+    one before it is, and after the last one there is room for another.
     """
     lanes, elements = cpu.lanes, tiles.transform_size
     plane = ceil(tiles.count / lanes) * lanes
@@ -40,8 +41,22 @@ def transform_buffer(
         row_stride=tiles.count,
         channel_stride=plane,
     )
-    buffer = program.buffer(pitch * times * plane)
+    room = 0
+    if by_channel and cpu.assembly_prefetch:
+        room = prefetched_per_tile(tiles, plane, lanes) * (tiles.count + 2 * lanes)
+    buffer = program.buffer(pitch * times * plane + room)
     return PlanarView(buffer=buffer, dtype=cpu.precision, layout=layout, planes=tuple(planes))
+
+
+def prefetched_per_tile(tiles: WinogradTiles, plane: int, lanes: int) -> int:
+    """Elements of the next channel, in planes of so many, that are prefetched with each tile."""
+    vectors = ceil(tiles.count / lanes)
+    return ceil(channel_elements(tiles, plane) / (vectors * lanes))
+
+
+def channel_elements(tiles: WinogradTiles, plane: int) -> int:
+    """From one channel to the next in elements, where the planes of each are together."""
+    return (tiles.transform_size | 1) * plane
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:

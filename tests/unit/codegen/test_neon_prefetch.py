@@ -100,6 +100,27 @@ def test_taps_that_share_lines_prefetch_them_once(split_loads):
 
 
 @pytest.mark.parametrize("split_loads", [False, True])
+def test_a_tap_between_vectors_prefetches_the_line_that_its_last_element_is_in(split_loads):
+    vectors = 2
+    strip = replace(STRIP, outputs=12, vectors=vectors, taps=(36,), split_loads=split_loads)
+    loaded, fetched = accesses(replace(strip, prefetch=Prefetch(pixels=True)))
+    next_tile = lines(loaded, "x", VECTOR_BYTES * vectors + VECTOR_BYTES // 2 - FP32.size)
+    assert next_tile - lines(loaded, "x") <= lines(fetched, "x")
+
+
+@pytest.mark.parametrize("split_loads", [False, True])
+@pytest.mark.parametrize("vectors", [2, 3, 4])
+def test_pixels_of_later_channels_are_prefetched_and_none_behind_the_last(split_loads, vectors):
+    strip = replace(STRIP, outputs=24 // vectors - 1, vectors=vectors, split_loads=split_loads)
+    later = 2
+    loaded, fetched = accesses(replace(strip, prefetch=Prefetch(channels=later)))
+    first = {at // LINE_BYTES for name, at in loaded if name == "x" and at < later * PLANE_BYTES}
+    assert {name for name, _ in fetched} == {"x"}
+    assert lines(loaded, "x") - first <= lines(fetched, "x") <= lines(loaded, "x")
+    assert len(fetched) <= 2 * (strip.channels - later)
+
+
+@pytest.mark.parametrize("split_loads", [False, True])
 @pytest.mark.parametrize("clamp_min", [False, True])
 def test_the_next_residual_is_prefetched(split_loads, clamp_min):
     strip = replace(

@@ -43,6 +43,8 @@ from shufflenet_deploy.codegen.schedule.register_blocking import (
 from shufflenet_deploy.cores import SMALLEST_L1_SHARE_BYTES
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
+#: Channels between a pixel that is prefetched and those in use.
+_CHANNELS_AHEAD = 8
 _L2_BYTES = 1 << 20
 
 
@@ -266,12 +268,14 @@ def _asm_kernel(
     if _pixel_loop_outside(op, unit, count, blocking):
         downs = _peel_first(outputs) if ahead.pixels else outputs
         acrosses = _peel_first(pixels) if ahead.weights and w_bytes <= kept_bytes else pixels
+        keeps_little = unit.cpu.in_order and ahead.pixels and len(op.window.taps) == 1
         for vectors, _, *again in tile_loops(code, "p", acrosses, lanes, work_items=work_items):
             first = 0
             for size, times, *fetches in downs:
                 strip = _asm_spec(op, unit, stride, (size, vectors, times), advances_outputs=True)
                 weights = ahead.weights if again or acrosses is pixels else 0
-                some = replace(ahead, pixels=bool(fetches), weights=weights)
+                again_read = _CHANNELS_AHEAD if keeps_little and not fetches else 0
+                some = replace(ahead, pixels=bool(fetches), channels=again_read, weights=weights)
                 code(_asm_call(replace(strip, prefetch=some), unit, "p", str(first)))
                 first += size * times
     else:

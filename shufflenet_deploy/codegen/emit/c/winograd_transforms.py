@@ -24,10 +24,15 @@ from shufflenet_deploy.codegen.emit.c.linear_combination import (
     sum_expr,
 )
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
-from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
+from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.ops import WinogradInput, WinogradOutput, WinogradTiles
 from shufflenet_deploy.codegen.schedule.winograd import Matrix, transforms
-from shufflenet_deploy.codegen.schedule.winograd_layout import phase_elements, tile_rows_per_pass
+from shufflenet_deploy.codegen.schedule.winograd_layout import (
+    channel_elements,
+    phase_elements,
+    prefetched_per_tile,
+    tile_rows_per_pass,
+)
 
 _SIZES = (16, 8, 4)
 #: A width of tiles that is no power of two.
@@ -175,7 +180,7 @@ class _OutputTransform:
     """Emitter of one ``WinogradOutput`` for one channel."""
 
     def __init__(self, op: WinogradOutput, unit: TranslationUnit) -> None:
-        self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
+        self.op, self.tiles, self.lanes, self.cpu = op, op.tiles, unit.cpu.lanes, unit.cpu
         self.down, self.across = (
             transforms(side, op.tiles.kernel).AT for side in (op.tiles.height, op.tiles.width)
         )
@@ -193,12 +198,27 @@ class _OutputTransform:
             code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
             code(f"const real *from = x + top * {tiles.columns};")
             with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
+                self._prefetch()
                 self._tiles()
             height = self.op.target.layout.height
             pixels = f"i < rows * {side} && top * {side} + i < {height}"
             with code.block(f"for (int i = 0; {pixels}; ++i)"):
                 self._row()
         return code
+
+    def _prefetch(self) -> None:
+        """Prefetch a share of the next channel, whose planes follow those of this one.
+
+        They are too many streams for a hardware prefetcher.
+        """
+        if not self.cpu.assembly_prefetch:
+            return
+        plane = self.op.source.layout.channel_stride
+        channel = channel_elements(self.tiles, plane)
+        each = prefetched_per_tile(self.tiles, plane, self.lanes)
+        self.code(f"const real *next = x + {channel} + (top * {self.tiles.columns} + p) * {each};")
+        for at in range(0, each * self.lanes, ALIGN_BYTES // self.cpu.element_bytes):
+            self.code(f"__builtin_prefetch(next + {at});")
 
     def _tiles(self) -> None:
         """All outputs of a vector of tiles, each position in a tile in its own vector."""

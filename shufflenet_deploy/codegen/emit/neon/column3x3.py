@@ -27,13 +27,15 @@ OUTSIDE, SCALE = 27, 28  # a pool has no weights
 class Column:
     """``vectors`` vectors of each output row, from vector ``first`` on.
 
-    ``times`` is the trip count of the loop in ``text``, 0 if there is none.
+    ``times`` is the trip count of the loop in ``text``, 0 if there is none. ``prefetched`` is how
+    many rows before their use pixels are prefetched, 0 for none.
     """
 
     op: Direct3x3
     element: ElementType
     first: int
     vectors: int
+    prefetched: int = 0
     text: list[str] = field(default_factory=list)
     steps: dict[int, str] = field(default_factory=dict)
     times: int = 0

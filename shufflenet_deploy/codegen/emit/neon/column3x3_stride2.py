@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
-    VECTOR_BYTES,
-)
+from shufflenet_deploy.codegen.emit.neon.aarch64_asm import LINE_BYTES, VECTOR_BYTES
 from shufflenet_deploy.codegen.emit.neon.column3x3 import (
     CARRIED,
     OUTSIDE,
@@ -28,6 +26,7 @@ class _Stride2Column(Column):
     def _load(self, row: int, base: int, carried: int, outside: int) -> None:
         """Load a row in pairs from register ``base`` on; padding is that of ``outside``."""
         start = self._pixel(row)
+        self._prefetch(row)
         if self.first:
             self.x.use(start, f"ld1r {self.element.register_list([carried])}", self.size)
             start += self.size
@@ -41,6 +40,17 @@ class _Stride2Column(Column):
             lane = self.source.width // 2 - self.lanes * (self.first + at)
             if self.source.width % 2 and 0 <= lane < self.lanes:
                 self.text.append(f"mov {self.lane_of(pair[1], lane)}, {self.lane_of(outside, 0)}")
+
+    def _prefetch(self, row: int) -> None:
+        """Prefetch the lines of a later row, wherever in a line it begins."""
+        if not self.prefetched:
+            return
+        start = self._pixel(row)
+        self.x.move(start)
+        extent = 2 * VECTOR_BYTES * self.vectors
+        ahead = start + self.size * self.source.row_stride * self.prefetched
+        for at in (*range(0, extent, LINE_BYTES), extent - self.size):
+            self.x.prefetch(ahead + at)
 
     def _shift(self, to: int, base: int, at: int, carried: int) -> None:
         """The left neighbours of the even pixels of a vector."""

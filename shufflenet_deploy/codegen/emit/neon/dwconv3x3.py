@@ -11,7 +11,9 @@ from __future__ import annotations
 from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
+    LINE_BYTES,
     VECTOR_BYTES,
     asm_statement,
     element_type,
@@ -27,6 +29,11 @@ from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation
 
 _MAX_COLUMN_VECTORS = 4  # vectors in a column
+_STRIDE2 = 2
+#: Rows that take about as long as a line from memory.
+_ROWS_AHEAD = 6
+#: Hardware prefetchers follow streams that leave out a line.
+_FORESEEN_GAP_BYTES = 2 * LINE_BYTES
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
@@ -68,12 +75,30 @@ def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
     # What the last column writes after a row is the beginning of the next one: it is the first.
     for at in reversed(range(columns)):
         column = kind(op, numbers, sum(sizes[:at]), sizes[at])
+        if at < columns - 1 or not _is_foreseen(op, unit, sizes[at]):
+            column.prefetched = prefetched_rows(op, unit.cpu)
         column.write()
         text = CWriter(depth=1)
         text(*asm_statement(arguments, column.text, column.steps, looped=column.times))
         name = unit.kernel(f"dwconv3x3_{sizes[at]}v", f"INLINE void @({head})", text, "asm")
         code(f"{name}({', '.join(arguments)});")
     return code
+
+
+def prefetched_rows(op: Direct3x3, cpu: CpuTarget) -> int:
+    """Rows between what is prefetched and what is loaded, at most so many beyond the source.
+
+    Cores that issue in order wait for every line that their prefetcher does not foresee. The
+    caller's input is not prefetched, for nothing is known of what lies behind it.
+    """
+    wanted = cpu.in_order and cpu.assembly_prefetch and op.stride == _STRIDE2
+    return _ROWS_AHEAD if wanted and op.source.buffer >= 0 else 0
+
+
+def _is_foreseen(op: Direct3x3, unit: TranslationUnit, vectors: int) -> bool:
+    """True if a hardware prefetcher goes on from row to row, in the column that loads first."""
+    row = unit.cpu.element_bytes * op.source.layout.row_stride
+    return row - 2 * VECTOR_BYTES * vectors <= _FORESEEN_GAP_BYTES
 
 
 class _Stride1Depthwise(Column):

@@ -172,6 +172,11 @@ class _AsmWriter(Epilogue):
                 self.bounds_loaded += 1
         return found
 
+    def _later_channel(self, at: int, left: int) -> int | None:
+        """What is prefetched with a load at ``at`` while ``left`` channels are to come."""
+        later = self.strip.prefetch.channels
+        return at + later * self.strip.source_channel_stride if 0 < later < left else None
+
     @cached_property
     def _last_taps(self) -> frozenset[int]:
         """Taps that no other one follows within a line: what they load the others load before."""
@@ -304,6 +309,10 @@ class _AsmWriter(Epilogue):
                 last_of_row = tap in self._last_taps and self._ends_line(some[-1], vectors)
                 if strip.prefetch.pixels and last_of_row:
                     ahead = self.next_tile(place, VECTOR_BYTES * len(some))
+                    if place % VECTOR_BYTES:  # the vector may end in the line after
+                        ahead += VECTOR_BYTES - strip.element.size
+                elif some[0] == 0 or some[-1] == vectors - 1:
+                    ahead = self._later_channel(place, channels - channel)
                 found.append(Load(x, place, registers, first, last, ahead=ahead))
         lanes, size = strip.element.lanes, self.shared.weights
         factors = ceil(depth * strip.outputs / lanes)

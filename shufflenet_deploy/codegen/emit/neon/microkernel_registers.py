@@ -27,10 +27,11 @@ class Prefetch:
     """The lines that a microkernel prefetches: never more than a tile or ``weights`` bytes ahead.
 
     ``pixels`` of the next tile of pixels, its ``residual``, and ``weights`` so many bytes before
-    they are used, 0 for none.
+    they are used, 0 for none. ``channels``: pixels of this tile so many channels later, 0 for none.
     """
 
     pixels: bool = False
+    channels: int = 0
     residual: bool = False
     weights: int = 0
 
