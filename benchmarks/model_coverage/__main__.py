@@ -4,12 +4,13 @@
     PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --json found.jsonl
     PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --source timm --only resnet18
     PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --json found.jsonl --resume
-    PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --json found.jsonl \
-        --stages none --markdown docs/coverage.md
+    PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --markdown docs/coverage.md
 
 Every network runs in processes of its own, with weights and statistics drawn at random, at 224x224
 or what it asks for if that is smaller. ``findings.STAGES`` are counted. What is left out is listed
 with its reason; ``--json`` keeps every finding as soon as it is known, and ``--resume`` goes on.
+The page is written from ``findings.jsonl`` beside this file, and nothing is run for it, unless
+``--json`` names another file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from model_coverage.findings import BUILT, STAGES, Findings
+from model_coverage.findings import BUILT, KEPT, STAGES, Findings
 from model_coverage.networks import Network, find_timm, pytorchcv_networks, timm_networks
 from model_coverage.page import left_out, markdown, not_counted, summary
 from model_coverage.processes import Limits, findings
@@ -31,10 +32,12 @@ _NETWORKS = {"pytorchcv": pytorchcv_networks, "timm": timm_networks}
 def main() -> int:
     """Examine the networks, print the counts and what was left out."""
     given = _parser().parse_args()
+    if given.markdown and not given.json:
+        given.json, given.resume, given.stages = KEPT, True, ()
     if given.json and given.json.is_file() and not (given.resume or given.retry):
         print(f"{given.json} exists: go on with --resume, or name another file", file=sys.stderr)
         return 2
-    if "timm" in given.source:
+    if "timm" in given.source and given.stages:
         find_timm()
     networks = [one for source in given.source for one in _NETWORKS[source]()]
     networks.sort(key=lambda network: not network.classifier)
@@ -74,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--source", type=_words, default=list(_NETWORKS), help="pytorchcv, timm, or both (default)")
     add("--only", type=_words, help="only the networks of these names")
-    add("--stages", type=_words, default=STAGES, help=f"of {', '.join(STAGES)}; none for no run")
+    add("--stages", type=_words, default=STAGES, help=f"of {', '.join(STAGES)}")
     add("--side", type=int, default=224, help="largest height and width of the images")
     add("--jobs", type=int, default=1, help="networks at a time")
     add("--timeout-secs", type=float, default=600.0, help="for each stage of a network")
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, help="keep every finding in this file, a line each")
     add("--resume", action="store_true", help="go on with the file of --json")
     add("--retry", action="store_true", help="the same, and try again what failed")
-    add("--markdown", type=Path, help="write the page of the figures to this file")
+    add("--markdown", type=Path, help="write the page of the figures that are kept to this file")
     return parser
 
 

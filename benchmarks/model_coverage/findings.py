@@ -6,13 +6,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from model_coverage.networks import Network
 
 #: In order. The interpreter computes the graph in fp32; the others are files, each run by its own
 #: runtime on this machine.
 STAGES = ("graph", "interpreter", "onnx", "tflite", "native", "native-int8")
+
+#: The day up to which verdicts were read back from the page.
+READ_BACK = "2026-11-30"
+
+#: The file of the page in docs, which the next run goes on with.
+KEPT = Path(__file__).with_name("findings.jsonl")
 
 #: What a network is refused for before any stage: it is none of those that are counted.
 BUILT = "built"
@@ -23,8 +28,9 @@ class Finding:
     """One stage of one network: whether it passed, why not, and how near it came.
 
     ``stage`` is ``BUILT`` for networks that are not counted. ``sqnr_db`` is a file's against the
-    module; ``size`` is the height and width of the images. ``statistics`` of the normalisations
-    are those of images, or drawn.
+    module; ``size`` is the height and width of the images. ``date`` is the day it was found; those
+    of ``READ_BACK`` are verdicts that were read back from the page, without figures, as their file
+    was lost.
     """
 
     source: str
@@ -36,7 +42,7 @@ class Finding:
     size: str = ""
     secs: float = 0.0
     sqnr_db: float | None = None
-    statistics: Literal["drawn", "images"] = "drawn"
+    date: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from model_coverage.findings import BUILT, STAGES, Finding
+from model_coverage.findings import BUILT, READ_BACK, STAGES, Finding
 from model_coverage.networks import MOST_PARAMETERS, TIMM, Network
 
 _INTRODUCTION = """\
 What `--model` takes of other people's networks: the first network of each family of pytorchcv and
 sixty of timm's ({timm}), of at most {millions} million parameters. This page is written by
-`PYTHONPATH=benchmarks python -m model_coverage --markdown docs/coverage.md`.
+`PYTHONPATH=benchmarks python -m model_coverage --markdown docs/coverage.md` from
+`benchmarks/model_coverage/findings.jsonl`, which has a line for every finding.
 
 Weights are drawn at random; means and variances of the normalisations are those of random
 images{drawn}.
@@ -39,11 +40,10 @@ _TITLES = {
 
 
 def _drawn(found: Mapping[Network, ByStage]) -> str:
-    count = sum(
-        any(one.statistics == "drawn" and one.stage != BUILT for one in stages.values())
-        for stages in found.values()
-    )
-    return f" (of {count} networks they are drawn, too)" if count else ""
+    dates = sorted({one.date for stages in found.values() for one in stages.values()})
+    if dates and dates[0] <= READ_BACK:
+        return f" (of some networks up to {READ_BACK} they are drawn, too)"
+    return ""
 
 
 def summary(found: Mapping[Network, ByStage]) -> Iterator[str]:

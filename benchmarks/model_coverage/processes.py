@@ -65,7 +65,8 @@ def _one_process(network: Network, stages: Sequence[str], limits: Limits) -> Ite
                             return
                     continue
             except EOFError:
-                reason = "its process ended without an answer: out of memory"
+                process.join(_GRACE_SECS)
+                reason = f"its process ended without an answer: {ending(process.exitcode)}"
             yield Finding(
                 source=network.source,
                 name=network.name,
@@ -80,6 +81,13 @@ def _one_process(network: Network, stages: Sequence[str], limits: Limits) -> Ite
     finally:
         receiver.close()
         _end(process)
+
+
+def ending(code: int | None) -> str:
+    """How a process ended, in words; without memory torch and Python end it with a status."""
+    if code is not None and code < 0:
+        return f"by {signal.Signals(-code).name}"
+    return f"with status {code}, as without memory"
 
 
 def _end(process: BaseProcess) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -119,7 +120,7 @@ class _Subject:
             size=str(self._size or ""),
             secs=round(secs, 1),
             sqnr_db=result.sqnr_db,
-            statistics="images",
+            date=f"{datetime.now(UTC):%Y-%m-%d}",
         )
 
     def result(self, stage: str, folder: Path) -> _Result:

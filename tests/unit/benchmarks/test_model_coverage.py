@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from model_coverage.findings import BUILT, Finding, Findings
-from model_coverage.networks import TIMM_NETWORKS, Network, pytorchcv_networks
+from model_coverage.findings import BUILT, KEPT, READ_BACK, Finding, Findings
+from model_coverage.networks import TIMM_NETWORKS, Network, pytorchcv_networks, timm_networks
 from model_coverage.page import markdown
-from model_coverage.processes import Limits, findings
+from model_coverage.processes import Limits, ending, findings
 
 NET = Network("pytorchcv", "resnet10")
 BIG = Network("timm", "enormous")
@@ -24,7 +25,7 @@ def finding(network: Network, stage: str, reason: str = "") -> Finding:
         passed=not reason,
         reason=reason,
         size="96x96",
-        statistics="images",
+        date="2026-12-01",
     )
 
 
@@ -51,8 +52,17 @@ def test_the_page_counts_and_names_what_is_left_out(tmp_path: Path) -> None:
     assert "| resnet10 | pytorchcv | TFLite | a \\| b |" in page
     assert "| enormous | timm | big |" in page
     assert "drawn, too" not in page
-    known.add(replace(finding(NET, "graph"), statistics="drawn"))
-    assert "of 1 networks they are drawn, too" in markdown(known.of([NET]), "a machine")
+    known.add(replace(finding(NET, "graph"), date=READ_BACK))
+    assert "they are drawn, too" in markdown(known.of([NET]), "a machine")
+
+
+def test_the_page_in_docs_is_that_of_the_findings_beside_the_program() -> None:
+    networks = [*pytorchcv_networks(), *timm_networks()]
+    networks.sort(key=lambda network: not network.classifier)
+    shown = (Path(__file__).parents[3] / "docs" / "coverage.md").read_text(encoding="utf-8")
+    machine = re.search(r"run\non (\S+)\. A figure", shown)
+    assert machine is not None
+    assert markdown(Findings(KEPT).of(networks), machine[1]) == shown
 
 
 def test_sixty_of_timm_and_the_first_of_each_family() -> None:
@@ -72,3 +82,8 @@ def test_a_network_in_a_process_of_its_own() -> None:
 def test_what_takes_too_long_or_too_much_is_a_finding() -> None:
     (late,) = findings(NET, ["graph"], replace(LIMITS, timeout_secs=0.01))
     assert (late.passed, late.reason) == (False, "took more than 0 s")
+
+
+def test_a_process_that_ends_by_itself_says_how() -> None:
+    assert ending(-9) == "by SIGKILL"
+    assert ending(1) == "with status 1, as without memory"
