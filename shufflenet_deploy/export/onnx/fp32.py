@@ -45,7 +45,7 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
         ExportError: the result is over 2 GB.
     """
     example = torch.zeros(1, channels, resolution.height, resolution.width)
-    with fixed_pools(module, example), quiet():
+    with fixed_pools(module, example), unprinted(), quiet():
         try:
             program = torch.onnx.export(
                 module,
@@ -57,7 +57,7 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
                 external_data=False,
                 verbose=False,
             )
-        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        except Exception as error:  # somebody else's code runs, and may raise anything
             raise UnreadableError(
                 f"torch.onnx cannot export this model: {_root_line(error)}"
             ) from error
@@ -153,6 +153,21 @@ def _averages(size: int, cells: int) -> torch.Tensor:
         start, end = cell * size // cells, -(-(cell + 1) * size // cells)
         weights[cell, start:end] = 1 / (end - start)
     return weights
+
+
+@contextlib.contextmanager
+def unprinted() -> Iterator[None]:
+    """For the time of the block, a module prints as the name of its class.
+
+    The exporter prints the whole module first, by ``__repr__`` of each part, for the sake of the
+    first line; that fails where a part of somebody's network cannot be printed.
+    """
+    own = nn.Module.__repr__
+    nn.Module.__repr__ = lambda self: type(self).__name__  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__repr__ = own  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

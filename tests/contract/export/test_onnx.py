@@ -156,6 +156,29 @@ def test_what_cannot_be_exported_is_one_line(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_a_network_raises_is_one_line() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if torch.compiler.is_compiling():
+                raise KeyError("alpha")
+            return x
+
+    with pytest.raises(ExportError, match=r"torch\.onnx cannot export this model: .*alpha"):
+        fp32.convert(Broken().eval(), SIZE)
+
+
+def test_a_network_need_not_be_printable() -> None:
+    class Unprintable(nn.Conv2d):
+        def __repr__(self) -> str:
+            raise KeyError("alpha")
+
+    network = nn.Sequential(Unprintable(3, 2, 1), nn.ReLU()).eval()
+    printed = nn.Module.__repr__
+    found = fp32.convert(network, SIZE)
+    assert [node.op_type for node in found.graph.node] == ["Conv", "Relu"]
+    assert nn.Module.__repr__ is printed
+
+
 def test_a_gathered_shuffle_is_the_same_shuffle(model: onnx.ModelProto, batches: Batches) -> None:
     rewritten = onnx.ModelProto()
     rewritten.CopyFrom(model)
