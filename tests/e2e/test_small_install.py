@@ -149,13 +149,14 @@ def test_doctor_tells_the_target_apart_from_this_install(typed):
         ("emit-c", *TINY),
         ("import", "weights.pth"),
         ("bench", "--model", "shufflenet-g3-1x", "--runtime", "native", "--baseline", "none"),
-        ("inspect", "weights.pth"),
-        ("classify", "image.jpg", "--model", "weights.pth"),
+        ("inspect", "net.onnx"),
+        ("classify", "image.jpg", "--model", "net.onnx"),
     ],
     ids=lambda words: words[0],
 )
 def test_the_rest_says_in_one_line_how_to_get_it(typed, folder, words):
     (folder / "weights.pth").write_bytes(b"some weights")
+    (folder / "net.onnx").write_bytes(b"some network")
     done = typed(*words)
     assert done.returncode == 2
     (line,) = [one for one in done.stderr.splitlines() if one.startswith("error: ")]

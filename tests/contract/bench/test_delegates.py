@@ -76,7 +76,8 @@ def test_two_runtimes_compute_the_same_over_ssh(measured):
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "layers"), [("tiny.pte", "program 0", 6), ("tiny.openvino", "IR v11", 7)]
+    ("name", "version", "layers"),
+    [("tiny.pte", "program version 0", 6), ("tiny.openvino", "IR v11", 7)],
 )
 def test_a_file_tells_what_it_computes(name, version, layers):
     found = inspect(FILES / name)
