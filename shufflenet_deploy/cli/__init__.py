@@ -52,6 +52,10 @@ COMMANDS: dict[str, str] = {
 
 MISUSED, INTERRUPTED = 2, 130
 
+#: Objects made before the collector of cycles looks at the youngest: the records of a history are
+#: many and hold none, and looking at them again and again takes a third of the time to read them.
+_OBJECTS_PER_COLLECTION = 200_000
+
 #: The parser's exception for a wrong command line, wherever its own copy of click lives.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -109,11 +113,6 @@ def _caught(error: Exception) -> tuple[str, int]:
         return str(missing), missing.exit_code
     found = unexpected_errors.of_file(error) if isinstance(error, OSError) else None
     return found or (unexpected_errors.log_unexpected(error), unexpected_errors.UNEXPECTED)
-
-
-#: Objects made before the collector of cycles looks at the youngest: the records of a history are
-#: many and hold none, and looking at them again and again takes a third of the time to read them.
-_OBJECTS_PER_COLLECTION = 200_000
 
 
 def main() -> None:

@@ -39,17 +39,16 @@ class CpuTarget:
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
     products; ``matrix_product``: one multiplies two pixels by two channels, eight inputs of each.
-    ``in_order``: what is not prefetched is waited for.
-    ``load_wait`` is what assembly pays for a load that comes late; with ``split_loads`` it loads
-    vectors by halves, beside multiply-adds. ``weight_prefetch_bytes``: it prefetches weights so far
-    ahead, 0 for a target without prefetches there, and the next tile of maps; what is beyond
-    ``prefetch_beyond_bytes`` again when it is read again. Feature maps up to
-    ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
-    level cache. A convolution and its max pool are strip-mined where the map between them exceeds
-    ``max_whole_map_bytes``, in strips of ``strip_bytes``: with the weights, less than the smallest
-    unified L2. ``required_features`` are those, as Linux names them, without which a program
-    refuses to run. ``flags`` are for gcc and clang; ``zig cc`` cross-compiles to ``triple`` and
-    tunes for ``zig_cpu``.
+    ``in_order``: what is not prefetched is waited for. ``load_wait`` is what assembly pays for a
+    load that comes late; with ``split_loads`` it loads vectors by halves, beside multiply-adds.
+    ``weight_prefetch_bytes``: it prefetches weights so far ahead, 0 for a target without prefetches
+    there, and the next tile of maps; what is beyond ``prefetch_beyond_bytes`` again when it is read
+    again. Feature maps up to ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in
+    its share of the last-level cache. A convolution and its max pool are strip-mined where the map
+    between them exceeds ``max_whole_map_bytes``, in strips of ``strip_bytes``: with the weights,
+    less than the smallest unified L2. ``required_features`` are those, as Linux names them, without
+    which a program refuses to run. ``flags`` are for gcc and clang; ``zig cc`` cross-compiles to
+    ``triple`` and tunes for ``zig_cpu``.
     """
 
     name: str

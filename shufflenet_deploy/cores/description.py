@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from shufflenet_deploy.cores.instructions import Instruction
 
@@ -47,8 +48,9 @@ NO_WAIT = LoadWait(whole=0.0, halves=0.0)
 class Core(ABC):
     """One kind of core.
 
-    ``machine`` is the native machine whose programs it runs (``export --machine``), ``emulated_as``
-    QEMU's CPU with the same instructions, ``midr`` what programs read to recognise it.
+    ``in_order``: it issues in the order of the program. ``machine`` is the native machine whose
+    programs it runs (``export --machine``), ``emulated_as`` QEMU's CPU with the same instructions,
+    ``midr`` what programs read to recognise it.
     ``mispredict_cycles`` are lost when a loop ends unexpectedly. ``error`` is the half-width of the
     interval of its predictions where every figure of the board is known: the share of published
     latencies that lie within is 98 % for cores that were compared with many, and for others it is
@@ -56,6 +58,8 @@ class Core(ABC):
     ``l1_bytes`` is the usual size of its first data cache. A stream of weights is prefetched
     ``prefetch_ahead_bytes`` ahead.
     """
+
+    in_order: ClassVar[bool]
 
     name: str
     machine: str
@@ -67,11 +71,6 @@ class Core(ABC):
     validated: bool
     l1_bytes: int = 32 << 10
     prefetch_ahead_bytes: int = 512
-
-    @property
-    @abstractmethod
-    def in_order(self) -> bool:
-        """True if it issues in the order of the program."""
 
     @property
     @abstractmethod

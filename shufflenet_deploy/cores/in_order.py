@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from shufflenet_deploy.cores.description import Core, Exposure, LoadWait
 from shufflenet_deploy.cores.instructions import ARITHMETIC, MEMORY, STORES, Instruction, Kind
@@ -35,17 +36,14 @@ class InOrderCore(Core):
     cycle.
     """
 
+    in_order: ClassVar[bool] = True
+
     width: int = 2
     load_bytes: int = 8
     store_bytes: int = 16
     latency: Mapping[Kind, int]
     accumulate_latency: int
     vector_load_blocks_wide: bool
-
-    @property
-    def in_order(self) -> bool:
-        """As ``Core.in_order``."""
-        return True
 
     @property
     def load_wait(self) -> LoadWait:

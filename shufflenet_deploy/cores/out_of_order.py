@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from shufflenet_deploy.cores.description import Core, Exposure, LoadWait
 from shufflenet_deploy.cores.instructions import MEMORY, STORES, Instruction, Kind
@@ -46,17 +47,14 @@ class OutOfOrderCore(Core):
     vectors ``store_bytes``. Loads and stores that permute also take vector operations of ``units``.
     """
 
+    in_order: ClassVar[bool] = False
+
     width: int
     window: int
     units: Mapping[Kind, Unit]
     wide: Mapping[Kind, Unit] = field(default_factory=dict)
     accumulate_latency: int
     store_bytes: int
-
-    @property
-    def in_order(self) -> bool:
-        """As ``Core.in_order``."""
-        return False
 
     @property
     def load_wait(self) -> LoadWait:
@@ -286,7 +284,7 @@ CORTEX_A710 = replace(
     width=5,
     window=160,
     units=_A710_UNITS,
-    wide={Kind.FP_DIVIDE: _unit("V0", 10, 10)},
+    wide={},
     store_bytes=16,
 )
 
@@ -301,27 +299,22 @@ _X1_UNITS = _A710_UNITS | {
     Kind.PERMUTE: _unit("V0 V1 V2 V3", 2),
 }
 
-CORTEX_X1 = replace(
-    CORTEX_A76,
-    name="cortex-x1",
-    midr=0x411FD440,
-    mispredict_cycles=11,
-    error=0.4,
-    validated=False,
+#: Arm stated the window, and what else is new of both, when it announced them.
+CORTEX_X2 = replace(
+    CORTEX_A710,
+    name="cortex-x2",
+    midr=0x412FD480,
     width=8,
-    window=224,
+    window=288,
     units=_X1_UNITS,
-    wide={Kind.FP_DIVIDE: _unit("V0 V2", 10, 7)},
-    store_bytes=16,
 )
 
-#: X1's pipelines with a larger window; Arm stated what else is new of both when it announced them.
-CORTEX_X2 = replace(
-    CORTEX_X1,
-    name="cortex-x2",
-    machine="cortex-a710",
-    emulated_as=_ARMV9_WITHOUT_SVE,
-    midr=0x412FD480,
-    mispredict_cycles=10,
-    window=288,
+CORTEX_X1 = replace(
+    CORTEX_X2,
+    name="cortex-x1",
+    machine="cortex-a76",
+    emulated_as="cortex-a76",
+    midr=0x411FD440,
+    mispredict_cycles=11,
+    window=224,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import formats, image_set, manifest, metadata
 from shufflenet_deploy.export.file_format import FileFormat
-from shufflenet_deploy.export.untrusted import MALFORMED, damaged
+from shufflenet_deploy.export.untrusted import parsing
 from shufflenet_deploy.network.graph import FloatArray
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Record, Resolution, TensorSpec
@@ -65,7 +65,9 @@ def classify(
         ExportError: the file cannot be run here.
     """
     kind = formats.kind_of(path)
-    known = _metadata(path, kind) or _of_manifest(path)
+    with parsing(path, kind.title):
+        stated = kind.metadata(path)
+    known = stated or _of_manifest(path)
     if known is None:
         raise UsageError(f"{path} has no metadata on its input: export it again")
     if known.output != "logits":
@@ -113,15 +115,6 @@ def _softmax(logits: FloatArray) -> FloatArray:
     powers = np.exp(logits.astype(np.float64) - logits.max())
     result: FloatArray = powers / powers.sum()
     return result
-
-
-def _metadata(path: Path, kind: FileFormat) -> Metadata | None:
-    try:
-        return kind.metadata(path)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except MALFORMED as error:
-        raise damaged(path, kind.title) from error
 
 
 def _of_manifest(path: Path) -> Metadata | None:

@@ -6,9 +6,10 @@ numbers are numbers that a network can have, and its texts can be printed (``pri
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
@@ -38,6 +39,21 @@ def damaged(path: Path, title: str, why: str = "") -> UsageError:
     """The refusal of a file that begins, ends or is named as one of the format ``title``."""
     reason = f" ({why})" if why else ""
     return UsageError(f"{path} is not an undamaged {title} file{reason}; export it again")
+
+
+@contextlib.contextmanager
+def parsing(path: Path, title: str) -> Iterator[None]:
+    """While a file of the format ``title`` is read: whatever its parser raises is one line.
+
+    Raises:
+        UsageError: it cannot be read, or is damaged.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except MALFORMED as error:
+        raise damaged(path, title) from error
 
 
 def product(sizes: Iterable[int]) -> int:

@@ -318,21 +318,21 @@ class Journal:
         Raises:
             UsageError: none or several fit.
         """
+        is_empty = name == LAST
         with self._translated(), self._engine.connect() as connection:
             if name == LAST:
                 found = list(itertools.islice(self._newest(connection), 1))
-            else:
-                found = list(suites.rows(connection, self._tell_damage, [name]))
-            if not found and name != LAST:
-                fitting = [one for one in suites.ids(connection) if str(one).startswith(name)]
+            elif not (found := list(self._readable(connection, [name]))):
+                known = suites.ids(connection)
+                fitting = [one for one in known if str(one).startswith(name)]
                 found = list(itertools.islice(self._readable(connection, fitting), _SHOWN_SUITES))
-            is_empty = not found and not suites.ids(connection, 1)
+                is_empty = not known
         if len(found) == 1:
             return found[0]
         if found:
             ids = ", ".join(row.id for row in found)
             raise UsageError(f"'{name}' fits several suites: {ids}; write more of the name")
-        if name == LAST or is_empty:
+        if is_empty:
             raise UsageError(f"the journal {self.location} is empty: run bench first")
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
 

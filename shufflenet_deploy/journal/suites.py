@@ -134,19 +134,15 @@ def rows(
 def ids(connection: sa.Connection, most: int | None = None) -> list[Any]:
     """The ids of all suites, or of so many, newest first."""
     noted = sa.exists().where(_suites.c.id == _tallies.c.suite)
+    known = sa.select(_suites.c.created_at, _suites.c.id)
+    strangers = sa.select(_tallies.c.first_at, _tallies.c.suite).where(~noted)
     began: list[tuple[str, str, Any]] = []
-    for suite, at, chosen in (
-        (_suites.c.id, _suites.c.created_at, sa.select(_suites.c.id, _suites.c.created_at)),
-        (
-            _tallies.c.suite,
-            _tallies.c.first_at,
-            sa.select(_tallies.c.suite, _tallies.c.first_at).where(~noted),
-        ),
-    ):
+    for chosen in (known, strangers):
         query = chosen
         if most is not None:
-            query = chosen.order_by(at.desc(), suite.desc()).limit(most + _MARGIN)
-        began += [(str(row[1]), str(row[0]), row[0]) for row in connection.execute(query)]
+            newest_first = [column.desc() for column in chosen.selected_columns]
+            query = chosen.order_by(*newest_first).limit(most + _MARGIN)
+        began += [(str(at), str(suite), suite) for at, suite in connection.execute(query)]
     ordered = sorted(began, key=lambda one: one[:2], reverse=True)
     return [suite for *_, suite in ordered[:most]]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report import formatting
 from shufflenet_deploy.report.overview import Figure, Overview, named, side_by_side, together
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.table_model import Block, CellEnergy, Footprint
+from shufflenet_deploy.report.table_model import Block, CellEnergy, Footprint, TableCell
 
 _ENERGY = ("mJ", "bounds", "W", "idle W")
 _BYTES = ("file", "arena", "model", "peak")
@@ -32,35 +32,56 @@ def _found(block: Block) -> list[Footprint]:
 
 
 def _footprints(blocks: Sequence[Block]) -> Overview:
-    first, several = blocks[0], len(blocks) > 1
-    unit = formatting.unit(first.setting.metric)
-    threaded = len({block.setting.threads for block in blocks}) > 1
+    unit = formatting.unit(blocks[0].setting.metric)
     arena = any(one.arena_bytes is not None for block in blocks for one in _found(block))
     shown = tuple(name for name in _BYTES if name != "arena" or arena)
-    place = formatting.place(first) if several else _place(first)
-    return Overview(
-        suite=first.setting.suite,
-        place=formatting.place(first),
-        label="memory" if several else f"memory, {formatting.short_heading(first)}",
-        title=f"Memory and first inference · {place}",
+    return _overview(
+        blocks,
+        label="memory",
+        title="Memory and first inference",
         text=(
             f"file{', arena' if arena else ''} and peak resident size in MB (model: without what "
             f"the interpreter had taken before); load and first inference in {unit}"
         ),
-        names=("Model", *_SETTING[: several * (2 + threaded)], "Size"),
         columns=(*shown, "load", "first"),
-        lines=tuple(_lines(blocks, shown, several=several, threaded=threaded)),
+        figures=lambda entry: _figures(entry.footprint, shown) if entry.footprint else (),
     )
 
 
-def _lines(
-    blocks: Sequence[Block], shown: tuple[str, ...], *, several: bool, threaded: bool
-) -> Iterator[tuple[tuple[str, ...], tuple[Figure, ...]]]:
-    for block in blocks:
-        for row, entry in block.entries():
-            if entry.footprint is not None:
-                which = named(block, row, threaded=threaded) if several else (row.title,)
-                yield (*which, str(entry.resolution)), _figures(entry.footprint, shown)
+def _overview(
+    blocks: Sequence[Block],
+    *,
+    label: str,
+    title: str,
+    text: str,
+    columns: tuple[str, ...],
+    figures: Callable[[TableCell], tuple[Figure, ...]],
+) -> Overview:
+    """A line for each cell that has ``figures``; settings in columns where there are several."""
+    first, several = blocks[0], len(blocks) > 1
+    threaded = len({block.setting.threads for block in blocks}) > 1
+    place = formatting.place(first)
+    return Overview(
+        suite=first.setting.suite,
+        place=place,
+        label=label if several else f"{label}, {formatting.short_heading(first)}",
+        title=f"{title} · {place if several else _place(first)}",
+        text=text,
+        names=("Model", *_SETTING[: several * (2 + threaded)], "Size"),
+        columns=columns,
+        lines=tuple(
+            (
+                (
+                    *(named(block, row, threaded=threaded) if several else (row.title,)),
+                    str(entry.resolution),
+                ),
+                shown,
+            )
+            for block in blocks
+            for row, entry in block.entries()
+            if (shown := figures(entry))
+        ),
+    )
 
 
 def _figures(footprint: Footprint, shown: tuple[str, ...]) -> tuple[Figure, ...]:
@@ -98,39 +119,24 @@ def energies(table: Table) -> tuple[Overview, ...]:
 
 
 def _energies(blocks: Sequence[Block]) -> Overview:
-    first, several = blocks[0], len(blocks) > 1
-    threaded = len({block.setting.threads for block in blocks}) > 1
     found = [
-        (block, row, entry.resolution, entry.energy)
-        for block in blocks
-        for row, entry in block.entries()
-        if entry.energy is not None
+        entry.energy for block in blocks for _, entry in block.entries() if entry.energy is not None
     ]
-    known = any(one.joules is not None for *_, one in found)
-    sensors = "; ".join(dict.fromkeys(_sensor(one) for *_, one in found))
-    return Overview(
-        suite=first.setting.suite,
-        place=formatting.place(first),
-        label="energy" if several else f"energy, {formatting.short_heading(first)}",
-        title=f"Energy per inference · {formatting.place(first) if several else _place(first)}",
+    known = any(one.joules is not None for one in found)
+    sensors = "; ".join(dict.fromkeys(map(_sensor, found)))
+    columns = _ENERGY if known else _ENERGY[:1]
+    return _overview(
+        blocks,
+        label="energy",
+        title="Energy per inference",
         text=(
             "mJ in the steady state, idle power included, with the bounds that the readings allow; "
             f"mean W while sampling, and idle before and after; {sensors}"
             if known
             else sensors
         ),
-        names=("Model", *_SETTING[: several * (2 + threaded)], "Size"),
-        columns=_ENERGY if known else _ENERGY[:1],
-        lines=tuple(
-            (
-                (
-                    *(named(block, row, threaded=threaded) if several else (row.title,)),
-                    str(resolution),
-                ),
-                _joules(one) if known else _joules(one)[:1],
-            )
-            for block, row, resolution, one in found
-        ),
+        columns=columns,
+        figures=lambda entry: _joules(entry.energy)[: len(columns)] if entry.energy else (),
     )
 
 

@@ -28,7 +28,7 @@ def transform_buffer(
         plane += lanes
     plane = avoid_4k_aliasing(plane, lanes)
     together, times = (elements, channels) if by_channel else (channels, elements)
-    pitch = together | 1
+    pitch = _spaced(together)
     planes = [
         channel * pitch + element if by_channel else element * pitch + channel
         for element in range(elements)
@@ -56,7 +56,12 @@ def prefetched_per_tile(tiles: WinogradTiles, plane: int, lanes: int) -> int:
 
 def channel_elements(tiles: WinogradTiles, plane: int) -> int:
     """From one channel to the next in elements, where the planes of each are together."""
-    return (tiles.transform_size | 1) * plane
+    return _spaced(tiles.transform_size) * plane
+
+
+def _spaced(planes: int) -> int:
+    """Planes that are together, with a spare one after an even number."""
+    return planes | 1
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from shufflenet_deploy.atomic_files import check_file, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import formats, manifest, shortfall
-from shufflenet_deploy.export.untrusted import MALFORMED, count, damaged
+from shufflenet_deploy.export.untrusted import count, parsing
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Artifact, Delegation, Format, Record, TensorSpec
@@ -71,12 +71,8 @@ def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     """
     check_file(path)
     kind = formats.kind_of(path)
-    try:
+    with parsing(path, kind.title):
         contents = _checked(kind.read(path, shapes or {}))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except MALFORMED as error:
-        raise damaged(path, kind.title) from error
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None

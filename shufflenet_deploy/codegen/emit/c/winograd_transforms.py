@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c import prefetch
 from shufflenet_deploy.codegen.emit.c.activations import (
     activation_constants,
     activation_expr,
@@ -24,7 +25,7 @@ from shufflenet_deploy.codegen.emit.c.linear_combination import (
     sum_expr,
 )
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
-from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit, strided_runs
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.ops import WinogradInput, WinogradOutput, WinogradTiles
 from shufflenet_deploy.codegen.schedule.winograd import Matrix, transforms
 from shufflenet_deploy.codegen.schedule.winograd_layout import (
@@ -217,8 +218,7 @@ class _OutputTransform:
         channel = channel_elements(self.tiles, plane)
         each = prefetched_per_tile(self.tiles, plane, self.lanes)
         self.code(f"const real *next = x + {channel} + (top * {self.tiles.columns} + p) * {each};")
-        for at in range(0, each * self.lanes, ALIGN_BYTES // self.cpu.element_bytes):
-            self.code(f"__builtin_prefetch(next + {at});")
+        prefetch.emit_prefetch(self.code, self.cpu, "next", each * self.lanes, locality=prefetch.L1)
 
     def _tiles(self) -> None:
         """All outputs of a vector of tiles, each position in a tile in its own vector."""

@@ -10,7 +10,6 @@ import numpy as np
 from shufflenet_deploy.codegen.schedule.neon_register_allocation import REGISTERS
 
 VECTOR_BYTES = 16
-LINE_BYTES = 64
 
 _IMMEDIATE_RANGE = 4096
 _PREFETCH_UNIT = 8

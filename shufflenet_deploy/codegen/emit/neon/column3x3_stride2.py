@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shufflenet_deploy.codegen.emit.neon.aarch64_asm import LINE_BYTES, VECTOR_BYTES
+from shufflenet_deploy.codegen.emit.neon.aarch64_asm import VECTOR_BYTES
 from shufflenet_deploy.codegen.emit.neon.column3x3 import (
     CARRIED,
     OUTSIDE,
@@ -12,6 +12,7 @@ from shufflenet_deploy.codegen.emit.neon.column3x3 import (
     ZERO,
     Column,
 )
+from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES
 from shufflenet_deploy.network.graph import PoolKind
 
 
@@ -49,7 +50,7 @@ class _Stride2Column(Column):
         self.x.move(start)
         extent = 2 * VECTOR_BYTES * self.vectors
         ahead = start + self.size * self.source.row_stride * self.prefetched
-        for at in (*range(0, extent, LINE_BYTES), extent - self.size):
+        for at in (*range(0, extent, ALIGN_BYTES), extent - self.size):
             self.x.prefetch(ahead + at)
 
     def _shift(self, to: int, base: int, at: int, carried: int) -> None:

@@ -13,7 +13,6 @@ from math import ceil
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
-    LINE_BYTES,
     VECTOR_BYTES,
     asm_statement,
     element_type,
@@ -23,7 +22,7 @@ from shufflenet_deploy.codegen.emit.neon.column3x3 import (
     Column,
 )
 from shufflenet_deploy.codegen.emit.neon.column3x3_stride2 import Stride2Depthwise, Stride2Pool
-from shufflenet_deploy.codegen.emit.unit import TranslationUnit
+from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
 from shufflenet_deploy.codegen.ir.ops import Direct3x3
 from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation
@@ -33,7 +32,7 @@ _STRIDE2 = 2
 #: Rows that take about as long as a line from memory.
 _ROWS_AHEAD = 6
 #: Hardware prefetchers follow streams that leave out a line.
-_FORESEEN_GAP_BYTES = 2 * LINE_BYTES
+_FORESEEN_GAP_BYTES = 2 * ALIGN_BYTES
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
