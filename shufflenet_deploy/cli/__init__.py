@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ from shufflenet_deploy import extras
 from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
+from shufflenet_deploy.interruption import Interruption
 
 #: Commands in the order that ``--help`` lists them, and the modules of this package that add them.
 COMMANDS: dict[str, str] = {
@@ -118,6 +120,8 @@ def _caught(error: Exception) -> tuple[str, int]:
 def main() -> None:
     """Run the command line; translate every error into one line and an exit code."""
     gc.set_threshold(_OBJECTS_PER_COLLECTION)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        Interruption([signal.SIGINT])
     # Pydantic would look for plugins in the description of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     for stream in (sys.stdout, sys.stderr):

@@ -28,6 +28,7 @@ from shufflenet_deploy.export import NOTE
 from shufflenet_deploy.fleet.messages import Ended, Progress, State
 from shufflenet_deploy.fleet.quiet import MeasuringHere, exporting
 from shufflenet_deploy.fleet.session_job import SessionJob
+from shufflenet_deploy.interruption import Interruption
 from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Artifact, Cell, Failure, Metric, Run
 from shufflenet_deploy.report.run_figure import figure_of
@@ -40,16 +41,17 @@ _LOCAL = "local"
 def main() -> int:
     """Run the job; the exit status is 0 where the session went through all cells."""
     # Whoever was started in the background of a script ignores SIGINT, and so would this process:
-    # nothing could end the session in order, the loss of its parent included.
-    _on_interruption(_interrupt_once)
+    # nothing could end the session in order, the loss of its parent included. Its way out gives
+    # lock and governor back and is not interrupted.
+    interruption = Interruption([signal.SIGINT, signal.SIGTERM], once=True)
     reporter = _Reporter(_send)
     try:
         job = SessionJob.model_validate_json(sys.stdin.readline())
         threading.Thread(target=_end_with_parent, daemon=True).start()
         ended = _ended(job, reporter)
-        _on_interruption(signal.SIG_IGN)
+        interruption.ignore()
     except KeyboardInterrupt:
-        # Raised once at most, and nowhere but within this block: see ``_interrupt_once``.
+        # Raised once at most, and nowhere but within this block.
         ended = Ended(error="interrupted", interrupted=True)
     _send(ended)
     return 0 if ended.error is None else 1
@@ -62,17 +64,6 @@ def _ended(job: SessionJob, reporter: _Reporter) -> Ended:
         return Ended(error=str(error), usage=True)
     except DeployError as error:
         return Ended(error=str(error))
-
-
-def _on_interruption(handler: Callable[..., object] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
-
-
-def _interrupt_once(*_: object) -> None:
-    """Interrupt the session, whose way out gives lock and governor back and is not interrupted."""
-    _on_interruption(signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _measure(job: SessionJob, reporter: _Reporter) -> Ended:
