@@ -9,7 +9,7 @@ from typing import cast
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import replacing, sha256_file
-from shufflenet_deploy.errors import ExportError, UnsupportedError
+from shufflenet_deploy.errors import ExportError, UnreadableError, UnsupportedError
 from shufflenet_deploy.export import formats, layer_sqnr, manifest, parity, quantization_search
 from shufflenet_deploy.export.image_set import Batches, ImageSet
 from shufflenet_deploy.export.job import Job, OnStage, Written, prepared
@@ -179,7 +179,11 @@ class _ArtifactBuilder:
         minimum_db = request.tolerances.sqnr_db(
             request.precision, trained=self._job.model.weights.trained
         )
-        layer = layer_sqnr.first_diverging_layer(self._layers(result.recipe), minimum_db)
+        try:
+            layers = self._layers(result.recipe)
+        except UnreadableError:  # The exporter of a framework takes what no graph expresses.
+            return result
+        layer = layer_sqnr.first_diverging_layer(layers, minimum_db)
         diverging = result.parity.model_copy(update={"first_diverging": layer})
         return replace(result, parity=diverging)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from shufflenet_deploy.errors import ExportError, UnreadableError
+
 if TYPE_CHECKING:
     import onnx
 
@@ -61,13 +63,25 @@ class ExportSession:
     def onnx(self, model: Model, resolution: Resolution) -> onnx.ModelProto:
         """A copy of the fp32 ONNX model, from which int8 and onnx2tf start too.
 
+        What torch's exporter refuses is exported as its graph.
+
         Raises:
             ExportError: the module cannot be converted.
         """
         from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
+        from shufflenet_deploy.network.frontends.torch import trace  # noqa: PLC0415
+        from shufflenet_deploy.network.graph_module import GraphModule  # noqa: PLC0415
 
         def convert() -> onnx.ModelProto:
-            return fp32.convert(model.module, resolution, channels=model.channels)
+            try:
+                return fp32.convert(model.module, resolution, channels=model.channels)
+            except UnreadableError as refused:
+                name = model.architecture.name
+                try:
+                    graph = trace(model.module, resolution, name, channels=model.channels)
+                except ExportError:
+                    raise refused from None
+                return fp32.convert(GraphModule(graph), resolution, channels=model.channels)
 
         return copy.deepcopy(self._onnx.get((model, resolution), convert))
 
