@@ -34,6 +34,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # only wait for one another. Said before anything imports what reads it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Tests have caches of their own; the C libraries that zig builds from source, half a minute each,
+# are the same in all of them.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+os.environ.setdefault("ZIG_GLOBAL_CACHE_DIR", str(_CACHE / "zig"))
+
 #: Files that take half a minute or more where there are two processors, the longest first.
 _LONGEST = (
     "e2e/board/test_computing.py",
