@@ -220,9 +220,8 @@ def _convolution(
     else:
         groups, stride, padding = op.groups, op.window.stride, op.window.padding
         dilation = op.window.dilation
-    weight = _dilated(weight, dilation)
     x = _padded(_read(buffers, source), padding, source.fill)
-    total = _grouped_sums(x, weight, groups, stride) + op.bias
+    total = _grouped_sums(x, weight, groups, stride, dilation) + op.bias
     if isinstance(op, ir.Convolution):
         if op.epilogue.float_output:
             return (total.astype(np.float32) * op.epilogue.multiplier).ravel()
@@ -243,24 +242,21 @@ def _convolution(
     return _shuffled(value, op.epilogue.shuffle) if isinstance(op, ir.Convolution) else value
 
 
-def _dilated(weight: NDArray[np.int8], dilation: Pair) -> NDArray[np.int8]:
-    """Weights with zeros between them."""
-    height, width = ((weight.shape[2 + i] - 1) * dilation[i] + 1 for i in (0, 1))
-    wide = np.zeros((*weight.shape[:2], height, width), np.int8)
-    wide[:, :, :: dilation[0], :: dilation[1]] = weight
-    return wide
-
-
-def _grouped_sums(x: Whole, weight: NDArray[np.int8], groups: int, stride: Pair) -> Whole:
+def _grouped_sums(
+    x: Whole, weight: NDArray[np.int8], groups: int, stride: Pair, dilation: Pair
+) -> Whole:
     """Sums of products ``(H, W, out)``, tap by tap; float64 holds these integers exactly."""
     out, per_group, *kernel = weight.shape
-    height, width = ((x.shape[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+    height, width = (
+        (x.shape[i] - (kernel[i] - 1) * dilation[i] - 1) // stride[i] + 1 for i in (0, 1)
+    )
     total = np.zeros((groups, height * width, out // groups))
     taps = weight.astype(np.float64).reshape(groups, -1, per_group, *kernel)
     for row in range(kernel[0]):
         for column in range(kernel[1]):
-            rows = slice(row, row + height * stride[0], stride[0])
-            columns = slice(column, column + width * stride[1], stride[1])
+            top, left = row * dilation[0], column * dilation[1]
+            rows = slice(top, top + height * stride[0], stride[0])
+            columns = slice(left, left + width * stride[1], stride[1])
             pixels = x[rows, columns].astype(np.float64).reshape(-1, groups, per_group)
             total += pixels.swapaxes(0, 1) @ taps[..., row, column].swapaxes(1, 2)
     whole: Whole = total.swapaxes(0, 1).reshape(height, width, out).astype(np.int64)
